@@ -5,16 +5,18 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from asyncstream.errors import AsyncstreamError, Cancelled, encodable
+from asyncstream.errors import AsyncstreamError, Cancelled, FilesFailed, FilesFailedForNow, encodable
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.handler_replies import MAX_MESSAGE, problem
 from asyncstream.events.items import Item, ItemOutcome, is_temporary
 from asyncstream.events.rounds import ALONE, rounds
+from asyncstream.events.run_steps import MoveBatch
 from asyncstream.locations import TarEntries, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import FileResults, TransferReport
 from asyncstream.pipeline.session import TransferSession
+from asyncstream.runs.outcomes import BatchOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,11 @@ MAX_READ = 1_000
 
 
 def copy_items(
-    items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext | None
+    items: Sequence[Item],
+    session: TransferSession,
+    config: TransferConfig,
+    context: LambdaContext | None,
+    move_batch: MoveBatch,
 ) -> list[ItemOutcome]:
     """Copy the files of the items, log failures, and return each item's outcome, in order.
 
@@ -47,7 +53,11 @@ def copy_items(
                 "not started, because an earlier message of the same group failed: order is kept"
             )
             outcomes[position] = ItemOutcome.from_error(items[position], stopped)
-        copied = _copy([items[position] for position in started], session, config, context)
+        together = [items[position] for position in started]
+        if together and together[0].batch:  # batches have rounds of their own
+            copied = [_move(item, move_batch) for item in together]
+        else:
+            copied = _copy(together, session, config, context)
         for position, outcome in zip(started, copied, strict=True):
             outcomes[position] = outcome
             group = outcome.item.group
@@ -73,6 +83,24 @@ def _log_failures(outcomes: Sequence[ItemOutcome]) -> None:
             logger.warning("%d more failed: %s", count - MAX_LOGGED, kind)
 
 
+def _move(item: Item, move_batch: MoveBatch) -> ItemOutcome:
+    """Move a batch of a run, and return an error if rows of it are left."""
+    try:
+        after, before = move_batch(item.batch)
+    except AsyncstreamError as error:
+        return ItemOutcome.from_error(item, error)
+    failed = 0 if after.again else len(after.failed)
+    left = _left_of(after, item.batch) if after.left else None
+    return ItemOutcome(item, after.files - before.files, after.bytes - before.bytes, failed, left)
+
+
+def _left_of(outcome: BatchOutcome, batch: str) -> FilesFailed:
+    """Return an error that says how many rows of a batch are left, and why the first one failed."""
+    kind = FilesFailedForNow if outcome.again else FilesFailed
+    first = next((f": {row.source}: {row.error.message}" for row in outcome.failed if row.error), "")
+    return kind(f"{len(outcome.left):,} rows of {batch} are left{first}")
+
+
 def _copy(
     items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext | None
 ) -> list[ItemOutcome]:
@@ -81,11 +109,10 @@ def _copy(
         return []
     pairs = list(dict.fromkeys(pair for item in items for pair in item.pairs))
     try:
-        continuations = {files: each for item in items for files, each in item.continuations.items()}
         # An item must not choose how files end at the deadline: that depends on the trigger.
         chosen = {**items[0].config, "at_deadline": config.at_deadline}
         settings = within(_for_repeats(config, pairs).override(chosen), context)
-        report = session.transfer(pairs, settings, continuations=continuations)
+        report = session.transfer(pairs, settings)
     except AsyncstreamError as error:
         return [ItemOutcome.from_error(item, error) for item in items]
     if any(isinstance(source, ALONE) for source, _ in pairs):
@@ -105,15 +132,13 @@ def _for_repeats(config: TransferConfig, pairs: Sequence[Pair]) -> TransferConfi
 def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = None) -> ItemOutcome:
     """Return the item's outcome from the report's files at these positions; None: from all files."""
     own = report.files if places is None else FileResults.of([report.files[place] for place in places])
-    failed, pending = own.number_of("failed"), own.number_of("pending")
+    failed = own.number_of("failed")
     return ItemOutcome(
         item,
-        files=len(own) - failed - pending,
+        files=len(own) - failed,
         bytes=own.bytes,
         failed=failed,
         error=_first_error(own),
-        pending=pending > 0,
-        left=next(own.left("pending", "failed"), None),
     )
 
 

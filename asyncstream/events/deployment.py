@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, InputError
-from asyncstream.events.packing import Packing
 from asyncstream.locations import Pack, S3Object, S3Prefix, TarEntries, ZipEntries, rebased
 from asyncstream.pipeline.config import ENV_PREFIX, UNPACK
 from asyncstream.pipeline.jobs import Pair, check_pairs
@@ -39,6 +38,16 @@ def deployed_session(engine: EngineName) -> AbstractContextManager[TransferSessi
     """
     source, destination = S3Access.read(SOURCE_PREFIX), S3Access.read(DESTINATION_PREFIX)
     return borrow_session(engine, source, destination)
+
+
+def results_session(engine: EngineName) -> AbstractContextManager[TransferSession]:
+    """Provide a kept session with both ends at the destination, where the objects of runs are.
+
+    Raises:
+        ConfigError: a variable is wrong.
+    """
+    destination = S3Access.read(DESTINATION_PREFIX)
+    return borrow_session(engine, destination, destination)
 
 
 class Deployment(Struct, frozen=True):
@@ -85,40 +94,22 @@ class Deployment(Struct, frozen=True):
             raise ConfigError(f"{UNPACK}={unpack!r:.100}: set it to zip, or leave it empty")
         return cls(source, destination, trigger, transforms, one_server(*ends), bool(unpack))
 
-    def pair(self, source: S3Object, destination: str = "", entries: Entries | None = None) -> Pair:
-        """Return a triggered object, or the files of an archive, and the destination.
+    def pair(self, source: S3Object) -> Pair:
+        """Return a triggered object, or the files of an archive if the function unpacks, and the destination.
 
-        Args:
-            source: the object.
-            destination: `s3://bucket/key`, or a prefix for the files of an archive. Empty for the rest of
-                the source's key under `destination`. Then an archive is unpacked if the function unpacks.
-            entries: which files of the source to unpack; None to copy it.
+        The destination is the rest of the source's key under `destination`.
 
         Raises:
-            ConfigError: neither the caller nor the deployment gives a destination.
-            InputError: see `check`; or source and destination are the same object, or a text is malformed.
+            ConfigError: the function is deployed without a destination.
+            InputError: see `check`; or source and destination are the same object.
         """
         self.check_read(source)
-        if entries is None and self.unpack and not destination and is_archive(source.key):
-            entries = Entries()
         pair: Pair
-        if entries is not None:
-            folder = S3Prefix.from_uri(destination) if destination else self._folder_of(source)
-            pair = (entries.of(source), folder)
+        if self.unpack and is_archive(source.key):
+            pair = (Entries().of(source), self.folder_of(source))
         else:
-            pair = (source, S3Object.from_uri(destination) if destination else self._rebased(source))
+            pair = (source, self._rebased(source))
         self.check(check_pairs([pair], one_server=self.one_server))
-        return pair
-
-    def pack_pair(self, source: S3Prefix, destination: str, packing: Packing) -> Pair:
-        """Return the objects under a prefix and the object that they are packed into.
-
-        Raises:
-            InputError: see `check`; or a text is malformed or contradicts another one.
-        """
-        target = packing.at(S3Object.from_uri(destination))
-        [pair] = check_pairs([(source, target)], one_server=self.one_server)
-        self.check([pair])
         return pair
 
     def check(self, pairs: Iterable[Pair]) -> None:
@@ -167,14 +158,15 @@ class Deployment(Struct, frozen=True):
                 "it would invoke itself endlessly"
             )
 
-    def _rebased(self, source: S3Object) -> S3Object:
-        base, destination = self._bases(source)
-        return destination.item(rebased(source.key, base, destination))
+    def folder_of(self, source: S3Object) -> S3Prefix:
+        """Return the prefix for the files of an archive, or for the ranges of a text.
 
-    def _folder_of(self, archive: S3Object) -> S3Prefix:
-        return folder_of(archive, *self._bases(archive))
+        Raises:
+            ConfigError: see `bases`.
+        """
+        return folder_of(source, *self.bases(source))
 
-    def _bases(self, source: S3Object) -> tuple[S3Prefix, S3Prefix]:
+    def bases(self, source: S3Object | S3Prefix) -> tuple[S3Prefix, S3Prefix]:
         """Return the prefix that is left out of the keys of sources, and the one that replaces it.
 
         Raises:
@@ -185,6 +177,10 @@ class Deployment(Struct, frozen=True):
                 f"the event names {source} but no destination: set {DESTINATION}, such as s3://clean/"
             )
         return self.source or S3Prefix(source.bucket), self.destination
+
+    def _rebased(self, source: S3Object) -> S3Object:
+        base, destination = self.bases(source)
+        return destination.item(rebased(source.key, base, destination))
 
 
 def _places_read(source: object) -> Sequence[object]:

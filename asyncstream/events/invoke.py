@@ -6,13 +6,13 @@ from typing import Any
 
 from asyncstream import transforms
 from asyncstream.engines import EngineName
-from asyncstream.errors import AsyncstreamError, FilesFailedForNow
-from asyncstream.events import direct, direct_reply, metrics, slicing
+from asyncstream.errors import AsyncstreamError
+from asyncstream.events import direct, direct_reply, metrics, run_events
 from asyncstream.events.context import Handler, LambdaContext, request_id, within
 from asyncstream.events.copying_items import copy_items
 from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
-from asyncstream.events.items import is_temporary
+from asyncstream.events.run_steps import Steps
 from asyncstream.events.triggers import Trigger, find_trigger
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, memory_left
@@ -51,7 +51,8 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
     """Copy the files of an event, and return the reply that its sender expects.
 
     Args:
-        event: a trigger's event (see `triggers.py`), or else a `direct.DirectEvent`.
+        event: a step of a run (see `run_events.py`), a trigger's event (see `triggers.py`), or else a
+            `direct.DirectEvent`.
         context: Lambda's context object, which has the time left. None, as in a unit test: there is no
             deadline, and the reply's `request_id` is empty.
         engine: see `lambda_handler`.
@@ -62,10 +63,11 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
         is malformed.
 
     Raises:
-        InputError, ConfigError, FilesFailed: only for triggers that learn of failures by an error.
+        AsyncstreamError: only for steps of runs, and for triggers that learn of failures by an error.
     """
-    if slicing.is_asked(event):
-        return sendable(_sliced(event, context, engine, multipart))
+    if run_events.is_asked(event):
+        config = TransferConfig.from_env(multipart=multipart)
+        return sendable(Steps(Deployment.from_env(), engine, config, context).take(event))
     trigger = find_trigger(event)
     if trigger is not None:
         return sendable(_triggered(trigger, context, engine, multipart))
@@ -78,12 +80,14 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
 
 def _triggered(trigger: Trigger, context: LambdaContext | None, engine: EngineName, multipart: bool) -> Any:
     started = time.monotonic()
-    items = trigger.items(Deployment.from_env())
-    # Only a trigger that invokes the function again may leave files pending. Others must learn of them.
-    at_deadline = "pending" if trigger.chained else "fail"
-    config = TransferConfig.from_env(multipart=multipart).override({"at_deadline": at_deadline})
+    deployment = Deployment.from_env()
+    items = trigger.items(deployment)
+    # No trigger invokes the function again for pending files: it must learn of them as failures.
+    config = TransferConfig.from_env(multipart=multipart).override({"at_deadline": "fail"})
     with deployed_session(engine) as session:
-        outcomes = copy_items(items, session, config, context)
+        outcomes = copy_items(
+            items, session, config, context, Steps(deployment, engine, config, context).move
+        )
     metrics.write(
         trigger.name,
         engine,
@@ -93,28 +97,6 @@ def _triggered(trigger: Trigger, context: LambdaContext | None, engine: EngineNa
         Duration=time.monotonic() - started,
     )
     return trigger.reply(outcomes)
-
-
-def _sliced(event: Any, context: LambdaContext | None, engine: EngineName, multipart: bool) -> Any:
-    """Cut an archive into items of a Map; see `slicing.py`.
-
-    Raises:
-        FilesFailedForNow: another invocation may succeed.
-        AsyncstreamError: the event, the configuration or the archive is wrong, or cannot be read.
-    """
-    asked = slicing.parse(event, Deployment.from_env())
-    config = TransferConfig.from_env(multipart=multipart)
-    try:
-        with deployed_session(engine) as session:
-            items = slicing.items_of(asked, session.slice_archive(asked.entries, asked.slice_size))
-            if asked.write_to is not None:
-                document = slicing.list_document(items)
-                session.write(asked.write_to, document, slicing.LIST_TYPE, within(config, context))
-    except AsyncstreamError as error:
-        if is_temporary(error):
-            raise FilesFailedForNow(f"{type(error).__name__}: {error}") from error
-        raise
-    return slicing.reply(asked, items)
 
 
 def _direct(

@@ -6,9 +6,7 @@ from typing import Any, Self
 from msgspec import Struct, field
 
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, FilesFailed, FilesFailedForNow
-from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Pair
-from asyncstream.pipeline.unfinished import Left
 
 
 class Item(Struct, frozen=True):
@@ -16,10 +14,9 @@ class Item(Struct, frozen=True):
 
     Attributes:
         name: its name in the event.
-        pairs: sources and destinations to copy. An item without any is ignored and counts as a success.
+        pairs: sources and destinations to copy. An item with neither these nor a batch counts as a success.
         config: its own settings of TransferConfig.
-        continuations: where to continue files that an earlier invocation has started, by source and
-            destination.
+        batch: a batch of a run to move, `s3://bucket/RUN/plan/000123.jsonl`, instead of pairs.
         error: why it cannot be copied, if that is known before any work starts.
         group: items of a group run in order; after a failed one, no more of its group run (FIFO).
     """
@@ -29,7 +26,7 @@ class Item(Struct, frozen=True):
     config: Mapping[str, Any] = field(default_factory=dict)
     error: AsyncstreamError | None = None
     group: str | None = None
-    continuations: Mapping[tuple[Any, Any], Continuation] = field(default_factory=dict)
+    batch: str = ""
 
 
 class ItemOutcome(Struct, frozen=True):
@@ -40,8 +37,6 @@ class ItemOutcome(Struct, frozen=True):
         files, bytes: the numbers of copied files and bytes.
         failed: the number of failed files; 1 for a malformed item, or a prefix that could not be listed.
         error: the first error, if any.
-        pending: whether another invocation has to continue it.
-        left: the file, or the files of an archive, that failed or are pending.
     """
 
     item: Item
@@ -49,8 +44,6 @@ class ItemOutcome(Struct, frozen=True):
     bytes: int = 0
     failed: int = 0
     error: Exception | None = None
-    pending: bool = False
-    left: Left | None = None
 
     @classmethod
     def from_error(cls, item: Item, error: Exception) -> Self:

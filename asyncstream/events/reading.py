@@ -17,8 +17,6 @@ T = TypeVar("T")
 
 # Characters of a text that a message repeats.
 MAX_SHOWN = 100
-# Part of the names of keys in extra_args, and of mistyped names.
-_KEY = "CustomerKey"
 # The JSON that requests and replies may contain. (msgspec writes NaN as null.)
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -78,24 +76,6 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, str | int | float):
         return f"{value!r:.{MAX_SHOWN}}"
     return f"a value of type {type(value).__name__}"
-
-
-def without_keys(value: Any) -> Any:
-    """Return a part of an event, with None in place of customers' keys and of JSON texts with such keys."""
-    if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
-        return _without_keys(value)  # the usual case: plain texts
-    try:
-        return json.loads(json.dumps(value), object_hook=_without_keys) if not _has_key(value) else None
-    except RecursionError:
-        return None
-
-
-def _without_keys(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if _KEY in name or _has_key(value) else value for name, value in fields.items()}
-
-
-def _has_key(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("{", "[")) and _KEY in value
 
 
 def at(path: str, make: Callable[..., T], *args: Any) -> T:

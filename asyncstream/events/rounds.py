@@ -22,7 +22,7 @@ def rounds(items: Sequence[Item]) -> list[list[int]]:
 
     All files of a round are one transfer. Each item is in the earliest possible round. Items of one group are
     in successive rounds. If two items write the same object, the later one is in a later round. Sources of
-    `ALONE` have a round of their own.
+    `ALONE`, and batches of runs, have a round of their own.
     """
     planned: list[list[int]] = []
     after: dict[str, int] = {}
@@ -31,13 +31,13 @@ def rounds(items: Sequence[Item]) -> list[list[int]]:
     # The rounds that an item may join, by the item's settings.
     joined: dict[bytes, list[int]] = {}
     for position, item in enumerate(items):
-        if item.error is not None or not item.pairs:
+        if item.error is not None or not (item.pairs or item.batch):
             continue
         first = after.get(item.group, 0) if item.group is not None else 0
         for pair in item.pairs:
             writer, number = last.get(pair[1], (pair, 0))
             first = max(first, number if writer == pair else number + 1)
-        shared = not any(isinstance(source, ALONE) for source, _ in item.pairs)
+        shared = not item.batch and not any(isinstance(source, ALONE) for source, _ in item.pairs)
         open_rounds = (
             joined.setdefault(msgspec.json.encode(item.config, order="sorted"), []) if shared else []
         )

@@ -1,4 +1,6 @@
-"""Messages of an SQS queue: S3's events, direct or through SNS or EventBridge, or direct events. Does no I/O.
+"""Messages of an SQS queue: S3's events (also by SNS or EventBridge), direct events, batches of runs.
+
+Does no I/O.
 
 An SNS topic puts each message into an envelope, unless its subscription has raw message delivery.
 
@@ -18,6 +20,7 @@ from asyncstream.events import direct, s3_events
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.reading import convert, read, shown
+from asyncstream.events.run_events import BatchEvent, batch_of
 
 
 class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": "eventSourceARN"}):
@@ -59,7 +62,7 @@ def _item(message: _Message, deployment: Deployment) -> Item:
         parsed = _parse_body(message.body, deployment)
     except AsyncstreamError as error:
         return Item(message.message_id, error=error, group=group)
-    return Item(message.message_id, parsed.pairs, parsed.config, parsed.error, group)
+    return Item(message.message_id, parsed.pairs, parsed.config, parsed.error, group, parsed.batch)
 
 
 def _parse_body(body: str, deployment: Deployment) -> Item:
@@ -73,6 +76,10 @@ def _parse_body(body: str, deployment: Deployment) -> Item:
         return _merge(s3_events.parse_notification(event, deployment))
     if isinstance(event, dict) and "detail-type" in event:
         return _merge(s3_events.parse_eventbridge(event, deployment))
+    if isinstance(event, dict) and "batch" in event:
+        batch = read(event, BatchEvent, "the message").batch
+        batch_of(batch, deployment)
+        return Item("", batch=batch)
     own = direct.read_event(event)
     if own.report_uri is not None:
         raise InputError("a message cannot have a report_uri: only a direct invocation writes a report")

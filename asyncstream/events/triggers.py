@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from asyncstream.errors import InputError
-from asyncstream.events import batch_operations, s3_events, sqs, step_functions
+from asyncstream.events import batch_operations, s3_events, sqs
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.reading import MAX_SHOWN, shown
@@ -24,16 +24,14 @@ class Trigger(Struct, frozen=True):
         items: returns the items of the event.
         reply: returns the reply for the outcomes of all items. It raises if the trigger expects an error for
             failures.
-        chained: whether the trigger invokes the function again for items that are unfinished at the deadline.
     """
 
     name: str
     items: Callable[[Deployment], list[Item]]
     reply: Callable[[Sequence[ItemOutcome]], Any]
-    chained: bool = False
 
 
-def find_trigger(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for each trigger
+def find_trigger(event: Any) -> Trigger | None:
     """Return the trigger that sent an event; None for a direct invocation (`direct.py`).
 
     Raises:
@@ -52,13 +50,6 @@ def find_trigger(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for 
             "s3-batch",
             partial(batch_operations.parse_invocation, event),
             partial(batch_operations.reply, event),
-        )
-    if {"Items", "source", "inventory_row", "failed_execution"} & event.keys():
-        return Trigger(
-            "step-functions",
-            partial(step_functions.parse_map, event),
-            partial(step_functions.reply, event),
-            chained=step_functions.is_chained(event),
         )
     return None
 

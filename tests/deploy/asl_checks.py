@@ -17,12 +17,12 @@ from .asl_paths import Unknown
 _COMMON = {"Type", "Comment", "Next", "End"}
 FIELDS = {
     "machine": {"Comment", "StartAt", "States", "ProcessorConfig"},
-    "Pass": _COMMON | {"Result", "ResultPath", "Parameters", "OutputPath"},
+    "Pass": _COMMON | {"InputPath", "Parameters", "Result", "ResultPath"},
     "Choice": {"Type", "Choices", "Default"},
-    "rule": {"Variable", "StringEquals", "NumericEquals", "NumericGreaterThan", "Next"},
-    "Fail": {"Type", "Error", "Cause"},
-    "Succeed": {"Type"},
-    "Task": _COMMON | {"Resource", "Parameters", "ResultPath", "OutputPath", "TimeoutSeconds", "Retry"},
+    "rule": {"Variable", "StringEquals", "BooleanEquals", "NumericGreaterThan", "Next"},
+    "Succeed": {"Type", "OutputPath"},
+    "Wait": {"Type", "SecondsPath", "Next"},
+    "Task": _COMMON | {"Resource", "Parameters", "ResultPath", "TimeoutSeconds", "Retry"},
     "retrier": {
         "ErrorEquals",
         "IntervalSeconds",
@@ -35,17 +35,14 @@ FIELDS = {
     | {
         "Label",
         "ItemReader",
-        "ItemSelector",
-        "ItemBatcher",
         "MaxConcurrencyPath",
-        "ToleratedFailurePercentagePath",
+        "ToleratedFailurePercentage",
         "ItemProcessor",
-        "ResultWriter",
+        "ResultSelector",
+        "ResultPath",
     },
     "ItemReader": {"Resource", "Parameters", "ReaderConfig"},
-    "ReaderConfig": {"InputType", "CSVHeaderLocation"},
-    "ItemBatcher": {"MaxItemsPerBatchPath", "MaxInputBytesPerBatch"},
-    "ResultWriter": {"Resource", "Parameters"},
+    "ReaderConfig": {"InputType"},
 }
 # Names that a retrier may have. Step Functions takes any text, so a misspelt name retries nothing.
 ERRORS = {
@@ -108,8 +105,7 @@ def _check_state(state: Mapping[str, Any]) -> None:
             raise Unknown(f"The double does not know the error names {', '.join(sorted(unknown))}.")
     for rule in state.get("Choices", []):
         _check_fields("rule", rule)
-    for name in ("ItemReader", "ItemBatcher", "ResultWriter"):
-        _check_fields(name, state.get(name, {}))
+    _check_fields("ItemReader", state.get("ItemReader", {}))
     _check_fields("ReaderConfig", state.get("ItemReader", {}).get("ReaderConfig", {}))
 
 

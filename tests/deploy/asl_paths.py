@@ -40,7 +40,7 @@ def evaluate(expression: str, value: Any, context: Mapping[str, Any]) -> Any:
     ]
     if call[1] == "Format":
         return re.sub(r"\{\}", lambda _: str(given.pop(1)), given[0])
-    if call[1] == "JsonMerge" and given[2] is False:
+    if call[1] == "JsonMerge" and given[2] is False:  # Step Functions takes no other value yet
         return {**given[0], **given[1]}
     raise Unknown(f"The double does not know the function States.{call[1]}.")
 

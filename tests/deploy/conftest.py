@@ -21,7 +21,7 @@ from asyncstream.engines.keeping import close_all_kept
 from asyncstream.lab.s3 import LabS3
 
 from .asl_machine import StepFunctions
-from .many_files import ALL, MISSING, Function
+from .many_files import Function
 from .sam_builds import ARCHITECTURE, RUNTIMES, Build
 
 
@@ -152,7 +152,7 @@ def build_for(
 
 @pytest.fixture
 def lab() -> Iterator[LabS3]:
-    """Start a lab S3 with all of the 1,000 objects except ten, and a bucket for copies and results."""
+    """Start a lab S3 with a bucket of sources, and one for copies and runs."""
     close_all_kept()
     with LabS3() as server, pytest.MonkeyPatch.context() as environ:
         environ.delenv("AWS_PROFILE", raising=False)
@@ -162,7 +162,6 @@ def lab() -> Iterator[LabS3]:
             environ.setenv(name, value)
         server.create_bucket("raw", keep=True)
         server.create_bucket("clean", keep=True)
-        server.declare("raw", [(key, 100) for key in ALL if key not in MISSING])
         yield server
         close_all_kept()
 

@@ -253,10 +253,6 @@ def test_cfn_lint_would_tell(findings: dict[str, str], told: str) -> None:
 
 
 class TestConditions:
-    def test_lists_are_made_of_the_source_prefix_only(self) -> None:
-        assert self.of(deploy(**NAMED), "ListFiles") == {"StringLike": {"s3:prefix": "raw/*"}}
-        assert self.of(deploy(), "ListFiles") is None
-
     def test_a_missing_object_is_told_from_a_forbidden_one(self) -> None:
         # S3 answers a GET with 404 only if ListBucket is allowed. For a GET, s3:prefix has no value.
         assert self.of(deploy(**NAMED), "ListSource") is None

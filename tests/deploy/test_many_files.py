@@ -1,4 +1,7 @@
-"""The state machine of `deploy/template.yaml` over many files: a test double runs it with a real function."""
+"""The state machine of `deploy/template.yaml`: a test double runs it with the real function.
+
+The steps of the run behind the function end as each test says; see `FakeRuns`.
+"""
 
 import json
 from collections import Counter
@@ -6,264 +9,317 @@ from typing import Any
 
 import pytest
 
-from asyncstream import MiB
+from asyncstream.errors import ConnectionFailed
 from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.s3.faults import Fault
+from tests.fake_runs import FakeRuns
 
-from .asl_machine import StepFunctions
-from .many_files import ALL, FILES, MISSING, Function, copied, put_csv, results
+from .asl_machine import LONGEST_CAUSE, THROTTLED, Execution, StepFunctions
+from .many_files import Function
 
-
-def test_another_run_finishes_the_files_that_failed(
-    start: StepFunctions, s3: Any, lab: LabS3, function: Function
-) -> None:
-    """The first run copies the rest of a thousand files and names the failed ones."""
-    first = start.start(put_csv(s3, ALL))
-
-    assert first.status == "SUCCEEDED"
-    assert copied(lab) == sorted(set(ALL) - set(MISSING))
-    assert max(len(payload["Items"]) for payload in function.payloads) == 40
-    rows = results(s3, first.value)
-    assert len(rows["SUCCEEDED"]) + len(rows["FAILED"]) == FILES / 40
-    named = [json.loads(json.loads(row["Cause"])["errorMessage"]) for row in rows["FAILED"]]
-    assert sorted(item["source"] for each in named for item in each["Items"]) == [
-        f"s3://raw/{key}" for key in MISSING
-    ]
-    assert all(
-        [error["type"] for error in each["errors"]] == ["SourceNotFound"] * each["failed"] for each in named
-    )
-
-    lab.declare("raw", [(key, 100) for key in MISSING])
-    lab.reset_stats()
-    place = first.value["ResultWriterDetails"]
-    failed = place["Key"].replace("manifest.json", "FAILED_0.json")
-    second = start.start({"kind": "failed", "bucket": place["Bucket"], "key": failed}, "again")
-
-    assert second.status == "SUCCEEDED"
-    assert copied(lab) == ALL
-    assert results(s3, second.value)["FAILED"] == []
-    read = lab.stats()["operations"]["GetObject"]
-    assert read - len(MISSING) < 10  # besides the ten files, only lists that the double and this test read
+SOURCE = {"source": "s3://raw/in/"}
+RUN = "s3://clean/out/many-files/run/"
+BATCHES = 24
 
 
-def test_the_next_invocation_continues_an_unfinished_file(
-    start: StepFunctions, s3: Any, lab: LabS3, function: Function, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
-    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(5 * MiB))
-    monkeypatch.setenv("ASYNCSTREAM_MAX_CONCURRENCY", "2")
-    lab.declare("raw", [("in/large", 40 * MiB)])
-    event = put_csv(s3, ["in/large", "in/000000", "in/none"]) | {"tolerated_failure_percentage": 100}
-    lab.reset_stats()
-    lab.set_model("10/20/1")
-    function.seconds = 2.0  # of these the handler reserves the time that its answer needs
-
-    execution = start.start(event)
-
-    lab.set_model("off")
-    rows = results(s3, execution.value)
-    [failed] = rows["FAILED"]
-    assert [item["source"] for item in json.loads(json.loads(failed["Cause"])["errorMessage"])["Items"]] == [
-        "s3://raw/in/none"
-    ]
-    source, copy = lab.checksums("raw", "in/large"), lab.checksums("clean", "out/in/large")
-    assert copy["out/in/large"].crc64nvme == source["in/large"].crc64nvme
-    went_on = [any("continuation" in item for item in each["Items"]) for each in function.payloads]
-    assert went_on[:2] == [False, True]
-    assert max(len(json.dumps(each)) for each in function.payloads) < 2_000
-    sent = Counter(
-        row["part_number"]
-        for row in lab.request_log()
-        if row["operation"] == "UploadPart" and row["status"] == 200
-    )
-    assert sent == dict.fromkeys(map(str, range(1, 9)), 1)
+@pytest.fixture(autouse=True)
+def runs(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
+    """Replace the steps of runs."""
+    runs = FakeRuns(BATCHES)
+    runs.install(monkeypatch)
+    return runs
 
 
-def test_a_redriven_run_does_only_the_files_that_are_missing(
-    start: StepFunctions, s3: Any, lab: LabS3, function: Function
-) -> None:
-    """The first run ended after too many failures."""
-    execution = start.start(put_csv(s3, ALL) | {"tolerated_failure_percentage": 0})
-    done = copied(lab)
-
-    assert (execution.status, execution.error) == ("FAILED", "States.ExceedToleratedFailureThreshold")
-    assert done == [f"in/{number:06d}" for number in range(40) if number != 7]
-
-    lab.declare("raw", [(key, 100) for key in MISSING])
-    function.payloads.clear()
-    start.redrive(execution)
-
-    assert execution.status == "SUCCEEDED"
-    assert copied(lab) == ALL
-    assert function.sources == sorted(set(ALL) - set(done))
-
-
-def test_a_redrive_starts_over_a_file_whose_upload_is_gone(
-    start: StepFunctions, s3: Any, lab: LabS3, function: Function, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After some days, a lifecycle rule may have aborted the upload that the chain would continue."""
-    monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
-    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(5 * MiB))
-    monkeypatch.setenv("ASYNCSTREAM_MAX_CONCURRENCY", "2")
-    lab.declare("raw", [("in/large", 40 * MiB)])
-    lab.set_model("10/20/1")
-    function.seconds = 2.0
-    function.before_call[2] = lambda: function.refusals.append("Runtime.OutOfMemory")
-
-    execution = start.start(put_csv(s3, ["in/large"]) | {"tolerated_failure_percentage": 0})
-
-    lab.set_model("off")
-    [upload] = s3.list_multipart_uploads(Bucket="clean")["Uploads"]
-    [item] = function.payloads[1]["Items"]
+def failure(execution: Execution) -> str:
+    """Return the message of the function's error that ended an execution."""
     assert execution.status == "FAILED"
-    assert item["continuation"]["upload_id"] == upload["UploadId"]
-    s3.abort_multipart_upload(Bucket="clean", Key=upload["Key"], UploadId=upload["UploadId"])
-    function.seconds = 60.0
-
-    assert start.redrive(execution).status == "SUCCEEDED"
-    assert function.payloads[2] == function.payloads[1]
-    source, copy = lab.checksums("raw", "in/large"), lab.checksums("clean", "out/in/large")
-    assert copy["out/in/large"].crc64nvme == source["in/large"].crc64nvme
+    return str(json.loads(execution.cause)["errorMessage"])
 
 
-@pytest.mark.parametrize("lost", [1, 2])
-def test_after_a_lost_reply_the_same_event_does_no_harm(
-    start: StepFunctions,
-    s3: Any,
-    lab: LabS3,
-    function: Function,
-    monkeypatch: pytest.MonkeyPatch,
-    lost: int,
-) -> None:
-    """The lost reply is that of the first or of the second invocation of a chain.
+class TestPlan:
+    def test_a_source_is_planned_moved_and_finished(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        execution = start.start(SOURCE)
 
-    The first one's upload is left over. The second one's upload has become the object when the third is asked
-    to continue it.
-    """
-    monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
-    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(5 * MiB))
-    monkeypatch.setenv("ASYNCSTREAM_MAX_CONCURRENCY", "2")
-    lab.declare("raw", [("in/large", 40 * MiB)])
-    lab.set_model("10/20/1")
-    function.seconds = 2.0
-    function.lost_replies[lost] = "States.Timeout"
+        assert execution.status == "SUCCEEDED"
+        assert function.steps == ["plan", *["batch"] * BATCHES, "finish"]
+        assert function.payloads[1] == {"batch": f"{RUN}plan/000000.jsonl"}
+        assert runs.moved == dict.fromkeys(range(BATCHES), 1)
+        assert (execution.value["run"], execution.value["files"]) == (RUN, 240)
 
-    def hurry() -> None:
-        lab.set_model("off")
-        function.seconds = 60.0
+    def test_a_plan_that_takes_long_is_continued(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        """The position of the reply is the next event's."""
+        runs.plans = 3
+        runs.position = {"prefix": "in/", "after": "x" * 19_000}
 
-    function.before_call[2] = hurry
-    execution = start.start(put_csv(s3, ["in/large", "in/000000"]) | {"tolerated_failure_percentage": 0})
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert function.steps[:4] == ["plan", "plan", "plan", "batch"]
+        assert runs.positions == [None, runs.position, runs.position]
+        assert start.largest < 50_000
 
-    assert execution.status == "SUCCEEDED"
-    assert function.payloads[lost] == function.payloads[lost - 1]
-    source, copy = lab.checksums("raw", "in/large"), lab.checksums("clean", "out/in/large")
-    assert copy["out/in/large"].crc64nvme == source["in/large"].crc64nvme
-    [row] = results(s3, execution.value)["SUCCEEDED"]
-    assert json.loads(row["Output"])["copied"] == 2
+    def test_an_empty_source_moves_nothing(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.batches = 0
 
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert function.steps == ["plan", "finish"]
 
-def test_a_listing_is_copied(start: StepFunctions, s3: Any, lab: LabS3, function: Function) -> None:
-    execution = start.start({"kind": "listing", "bucket": "raw", "prefix": "in/0000", "batch_size": 7})
+    def test_the_input_reaches_the_plan(self, start: StepFunctions, runs: FakeRuns) -> None:
+        given = {
+            "kind": "zip",
+            "source": "s3://raw/in/a.zip",
+            "destination": "s3://clean/out/x/",
+            "settings": {"if_exists": "skip"},
+            "functions": 7,
+            "select": "*.csv",
+        }
+        start.start(given)
 
-    assert execution.status == "SUCCEEDED"
-    assert copied(lab) == [key for key in ALL[:100] if key not in MISSING]
-    assert max(len(payload["Items"]) for payload in function.payloads) == 7
+        [asked] = runs.asked
+        assert {name: getattr(asked, name) for name in given} == given
 
+    def test_an_input_is_refused_before_anything_is_written(
+        self, start: StepFunctions, runs: FakeRuns, lab: LabS3
+    ) -> None:
+        for given in ({**SOURCE, "bucket": "raw"}, {"kind": "tape"}, {}, {**SOURCE, "functions": "all"}):
+            execution = start.start(given)
+            assert (execution.status, execution.error) == ("FAILED", "InputError")
+        assert lab.stats()["operations"] == {}
+        assert runs.asked == []
 
-def test_json_lines_are_copied(start: StepFunctions, s3: Any, lab: LabS3) -> None:
-    rows = [
-        {"source": "s3://raw/in/000001"},
-        {"source": "s3://raw/in/000002", "destination": "s3://clean/out/in/x"},
-    ]
-    s3.put_object(Bucket="raw", Key="lists/f.jsonl", Body="\n".join(map(json.dumps, rows)).encode())
+    def test_a_plan_that_failed_for_now_is_tried_again(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.raises = [ConnectionFailed("no route")]
 
-    assert start.start({"kind": "jsonl", "bucket": "raw", "key": "lists/f.jsonl"}).status == "SUCCEEDED"
-    assert copied(lab) == ["in/000001", "in/x"]
-
-
-def test_a_throttled_batch_waits_a_minute_at_most(start: StepFunctions, s3: Any, function: Function) -> None:
-    function.refusals = ["Lambda.TooManyRequestsException"] * 200
-
-    assert start.start(put_csv(s3, ["in/000000"])).status == "SUCCEEDED"
-    assert start.waits == [1, 2, 4, 8, 16, 32, *[60] * 194]
-
-
-def test_each_kind_of_refusal_is_counted_by_itself(start: StepFunctions, s3: Any, function: Function) -> None:
-    function.refusals = ["Lambda.TooManyRequestsException", "Lambda.ServiceException"] * 6
-
-    assert start.start(put_csv(s3, ["in/000000"])).status == "SUCCEEDED"
-    assert start.waits == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32]
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert function.steps[:3] == ["plan", "plan", "batch"]
+        assert start.waits == [5]
 
 
-@pytest.mark.parametrize(
-    "error", ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "States.Timeout"]
-)
-def test_a_function_that_died_is_invoked_once_more(
-    start: StepFunctions, s3: Any, lab: LabS3, function: Function, error: str
-) -> None:
-    given = put_csv(s3, ALL[:3]) | {"tolerated_failure_percentage": 100}
-    function.refusals = [error]
-    once = start.start(given).value
-    function.refusals = [error] * 2
-    twice = start.start(given).value
+class TestBatches:
+    def test_a_batch_out_of_time_is_moved_again_at_once(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.ends[3] = ["pending", "pending"]
 
-    assert [len(rows) for rows in results(s3, once).values()] == [0, 0, 1]
-    assert [row["Error"] for row in results(s3, twice)["FAILED"]] == [error]
-    assert copied(lab) == ALL[:3]
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert function.batches.count(3) == 3
+        assert start.waits == []
+
+    def test_after_temporary_failures_a_batch_waits(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.ends[3] = ["temporary", "temporary"]
+
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert function.batches.count(3) == 3
+        assert start.waits == [5, 15]
+
+    @pytest.mark.parametrize(
+        "error", ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "States.Timeout"]
+    )
+    def test_a_function_that_died_is_invoked_once_more(
+        self, start: StepFunctions, function: Function, error: str
+    ) -> None:
+        function.deaths |= {3: [error], 4: [error] * 2}
+        execution = start.start(SOURCE)
+
+        assert "0 of 240 files failed, and 1 of 24 batches" in failure(execution)
+        assert "died in the batches 4" in failure(execution)
+        assert Counter(function.batches) == dict.fromkeys(range(BATCHES), 1) | {3: 2, 4: 2}
+
+    def test_a_lost_reply_does_no_harm(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        function.lost_replies[2] = "States.Timeout"
+
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert function.batches.count(0) == 2
+
+    def test_a_throttled_batch_waits_a_minute_at_most(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.batches = 1
+        function.deaths[0] = [THROTTLED] * 200
+
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert start.waits == [1, 2, 4, 8, 16, 32, *[60] * 194]
+
+    def test_each_kind_of_refusal_is_counted_by_itself(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.batches = 1
+        function.deaths[0] = [THROTTLED, "Lambda.ServiceException"] * 6
+
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert start.waits == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32]
+
+    def test_an_account_with_10_functions_moves_all(
+        self, machine: Any, s3: Any, function: Function, runs: FakeRuns
+    ) -> None:
+        runs.batches = 100
+        start = StepFunctions(machine, s3, function, functions=10)
+
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert runs.moved == dict.fromkeys(range(100), 1)
+        assert len(start.waits) > 100
 
 
-def test_a_batch_whose_function_died_fails_and_is_named_whole(
-    start: StepFunctions, s3: Any, lab: LabS3, function: Function
-) -> None:
-    function.refusals = ["Runtime.OutOfMemory"]
-    first = start.start(put_csv(s3, ALL[:3]) | {"tolerated_failure_percentage": 100})
-    place = first.value["ResultWriterDetails"]
-    failed = place["Key"].replace("manifest.json", "FAILED_0.json")
+class TestFinish:
+    def test_an_end_that_takes_long_is_continued(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.finishes = 3
 
-    assert start.start({"kind": "failed", "bucket": "clean", "key": failed}).status == "SUCCEEDED"
-    assert copied(lab) == ALL[:3]
+        assert start.start(SOURCE).status == "SUCCEEDED"
+        assert function.steps[-3:] == ["finish"] * 3
 
+    def test_failures_fail_the_execution_and_are_named(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.ends |= {3: ["failed"], 5: ["failed"]}
+        function.deaths[7] = ["Runtime.OutOfMemory"]
 
-def test_of_an_execution_that_was_aborted_all_is_done(start: StepFunctions, s3: Any, lab: LabS3) -> None:
-    batch = {"Items": [{"source": f"s3://raw/{key}"} for key in ALL[:2]]}
-    rows = [{"ExecutionArn": "arn", "Input": json.dumps(batch), "Name": "child", "Status": "ABORTED"}]
-    s3.put_object(Bucket="clean", Key="out/FAILED_0.json", Body=json.dumps(rows).encode())
+        execution = start.start(SOURCE)
 
-    done = start.start({"kind": "failed", "bucket": "clean", "key": "out/FAILED_0.json"})
+        assert execution.error == "FilesFailed"
+        told = failure(execution)
+        assert told.startswith("2 of 240 files failed, and 3 of 24 batches of ")
+        assert "s3://raw/in/0003-3: AccessDenied: S3 denied the request" in told
+        assert "s3://raw/in/0005-3" in told
+        assert "died in the batches 7" in told
 
-    assert done.status == "SUCCEEDED"
-    assert copied(lab) == ALL[:2]
+    @pytest.mark.parametrize("character", ["a", "ä", "\N{GRINNING FACE}", '"', "\\", ","])
+    def test_many_failures_fit_into_a_cause(
+        self, start: StepFunctions, runs: FakeRuns, character: str
+    ) -> None:
+        runs.message = character * 1_000
+        runs.ends = {number: ["failed"] for number in range(BATCHES)}
 
-
-def test_an_unknown_kind_is_told(start: StepFunctions) -> None:
-    execution = start.start({"kind": "tape"})
-
-    assert (execution.status, execution.error) == ("FAILED", "UnknownKind")
-
-
-@pytest.mark.parametrize("character", ["a", "ä", "\N{GRINNING FACE}", '"', "\\", ","])
-def test_the_largest_batch_of_failures_fits_into_a_cause(
-    start: StepFunctions, s3: Any, character: str
-) -> None:
-    long = [f"in/none-{character * (900 // len(character.encode()))}-{number}" for number in range(40)]
-    first = start.start(put_csv(s3, long) | {"tolerated_failure_percentage": 100})
-    rows = results(s3, first.value)["FAILED"]
-    named = [json.loads(json.loads(row["Cause"])["errorMessage"]) for row in rows]
-
-    assert max(len(each["Items"]) for each in named) > 1
-    assert [item["source"] for each in named for item in each["Items"]] == [f"s3://raw/{key}" for key in long]
-    assert max(len(row["Cause"]) for row in rows) <= 32_768
+        assert "s3://raw/in/0003-3" in failure(execution := start.start(SOURCE))
+        assert len(execution.cause) < LONGEST_CAUSE
 
 
-def test_the_files_of_an_execution_that_failed_twice_are_copied(
-    start: StepFunctions, s3: Any, lab: LabS3, function: Function
-) -> None:
-    given = put_csv(s3, ALL[:3]) | {"tolerated_failure_percentage": 100}
-    for _ in range(2):
-        function.refusals = ["Runtime.OutOfMemory"]
-        place = start.start(given).value["ResultWriterDetails"]
-        failed = place["Key"].replace("manifest.json", "FAILED_0.json")
-        given = {"kind": "failed", "bucket": "clean", "key": failed, "tolerated_failure_percentage": 100}
+class TestRedrive:
+    def test_a_redrive_moves_only_the_batches_that_are_left(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.ends |= {3: ["failed"], 5: ["failed"]}
+        function.deaths[7] = ["Runtime.OutOfMemory"]
+        execution = start.start(SOURCE)
+        function.payloads.clear()
 
-    assert start.start(given).status == "SUCCEEDED"
-    assert copied(lab) == ALL[:3]
+        start.redrive(execution)
+
+        assert execution.status == "SUCCEEDED"
+        assert function.steps == ["finish", *["batch"] * 3, "finish"]
+        assert function.batches == [3, 5, 7]
+        assert [len(children) for children in execution.map_runs] == [BATCHES, 3]
+
+    def test_each_redrive_moves_what_is_left_once(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.ends[3] = ["failed"] * 3
+        execution = start.start(SOURCE)
+
+        for attempt in (2, 3):
+            assert start.redrive(execution).status == "FAILED"
+            assert function.batches.count(3) == attempt
+        assert start.redrive(execution).status == "SUCCEEDED"
+        assert runs.moved.total() == BATCHES + 3
+
+    def test_a_redrive_of_a_last_step_that_died_moves_nothing(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        function.lost_replies |= dict.fromkeys((BATCHES + 2, BATCHES + 3), "Lambda.Unknown")
+        execution = start.start(SOURCE)
+        assert (execution.status, execution.error) == ("FAILED", "Lambda.Unknown")
+        function.payloads.clear()
+        function.lost_replies.clear()
+
+        assert start.redrive(execution).status == "SUCCEEDED"
+        assert function.steps == ["finish"]
+
+    def test_a_plan_that_died_continues_where_it_was(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.plans = 2
+        function.lost_replies |= dict.fromkeys((2, 3), "Lambda.Unknown")
+        execution = start.start(SOURCE)
+        assert execution.status == "FAILED"
+        function.lost_replies.clear()
+
+        assert start.redrive(execution).status == "SUCCEEDED"
+        assert runs.positions[-1] == runs.position
+
+    def test_a_list_that_could_not_be_read_is_read_again(
+        self, start: StepFunctions, function: Function, lab: LabS3
+    ) -> None:
+        lab.set_faults([Fault("refuse", "GetObject", key="*/todo.json", status=403, code="AccessDenied")])
+        execution = start.start(SOURCE)
+        assert (execution.status, execution.error) == ("FAILED", "States.ItemReaderFailed")
+        lab.set_faults([])
+
+        assert start.redrive(execution).status == "SUCCEEDED"
+        assert function.steps == ["plan", *["batch"] * BATCHES, "finish"]
+
+
+class TestOtherActions:
+    def test_a_run_moves_again_what_an_earlier_one_left(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        runs.ends |= {3: ["failed"], 5: ["failed", "failed"]}
+        start.start(SOURCE)
+        function.payloads.clear()
+
+        second = start.start({"run": RUN, "functions": 2}, "again")
+
+        assert "1 of 240 files failed" in failure(second)
+        assert function.steps == ["finish", "batch", "batch", "finish"]
+        assert function.batches == [3, 5]
+        assert start.redrive(second).status == "SUCCEEDED"
+        assert function.batches == [3, 5, 5]
+
+    def test_a_run_of_which_nothing_is_left_succeeds(self, start: StepFunctions, function: Function) -> None:
+        start.start(SOURCE)
+        function.payloads.clear()
+
+        assert start.start({"run": RUN}).status == "SUCCEEDED"
+        assert function.steps == ["finish"]
+
+    def test_a_source_and_a_run_contradict_each_other(self, start: StepFunctions) -> None:
+        assert "name a source for a new run" in failure(start.start(SOURCE | {"run": RUN}))
+
+    def test_uploads_are_dropped(self, start: StepFunctions, runs: FakeRuns, function: Function) -> None:
+        runs.aborts = 2
+        execution = start.start({"action": "abort", "run": RUN})
+
+        assert execution.status == "SUCCEEDED"
+        assert function.payloads == [{"abort": RUN}] * 2
+        assert execution.value["aborted"] == 3
+
+    @pytest.mark.parametrize("asked", [{"action": "estimate"}, {"estimate_only": True}])
+    def test_an_estimate_moves_nothing(
+        self, start: StepFunctions, runs: FakeRuns, function: Function, lab: LabS3, asked: dict[str, Any]
+    ) -> None:
+        runs.estimates = 2
+        execution = start.start(SOURCE | asked)
+
+        assert execution.status == "SUCCEEDED"
+        assert function.steps == ["estimate"] * 2
+        assert runs.positions == [None, runs.position]
+        assert execution.value["estimate"] == {"files": 1_000}
+        assert lab.stats()["operations"] == {}
+
+
+def test_the_state_stays_small(start: StepFunctions, runs: FakeRuns) -> None:
+    """The largest position is 20 KB. The Map's outputs are those of 1,000 children."""
+    runs.batches, runs.plans, runs.position = 1_000, 2, "x" * 20_000
+
+    assert start.start(SOURCE).status == "SUCCEEDED"
+    assert start.largest < 50_000

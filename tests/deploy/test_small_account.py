@@ -17,13 +17,13 @@ FORMER |= {"MaxDelaySeconds": 60, "JitterStrategy": "FULL"}
 @pytest.fixture
 def task(machine: Any) -> Any:
     """Return the first state of a child execution, which a test may change."""
-    return copy.deepcopy(machine["States"]["Listing"]["ItemProcessor"]["States"]["CopyListing"])
+    return copy.deepcopy(machine["States"]["Move"]["ItemProcessor"]["States"]["MoveBatch"])
 
 
 @pytest.fixture
 def at_once(machine: Any) -> int:
     """Return how many children run at once by default."""
-    return int(machine["States"]["Defaults"]["Result"]["max_concurrency"])
+    return int(machine["States"]["Defaults"]["Result"]["functions"])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -50,7 +50,7 @@ def test_within_the_quota_nothing_is_throttled(task: Any, at_once: int) -> None:
     whole = BATCHES * SECONDS
 
     assert Account(at_once, SECONDS, 0).run(task, BATCHES, at_once) == Ended(BATCHES, 0, whole / at_once, 0)
-    # README.md advises a lower max_concurrency for batches that take minutes.
+    # README.md advises fewer `functions` if the account has few.
     assert Account(10, 900.0, 0).run(task, BATCHES, 10) == Ended(BATCHES, 0, BATCHES * 900.0 / 10, 0)
 
 

@@ -7,7 +7,7 @@ linter of ASL notices it, and so does the test double that runs the machine (`as
 import copy
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,10 @@ from tests.lacking import lacking
 from .asl_checks import check_machine
 from .asl_paths import Unknown
 
-MAPS = ["Listing", "Csv", "JsonLines", "Inventory", "Failed"]
 
-
-def child(machine: Any, name: str) -> Any:
-    """Return the state machine inside that Map."""
-    return machine["States"][name]["ItemProcessor"]
+def child(machine: Any) -> Any:
+    """Return the state machine inside the Map."""
+    return machine["States"]["Move"]["ItemProcessor"]
 
 
 def rename(machine: Any, old: str, new: str) -> None:
@@ -62,14 +60,14 @@ class TestLinter:
     def test_it_has_nothing_to_say(self, lint: Callable[[Any], tuple[int, str]], machine: Any) -> None:
         assert lint(machine)[0] == 0, lint(machine)[1]
 
-    def test_it_refuses_a_name_that_two_maps_use(
+    def test_it_refuses_a_name_that_occurs_twice(
         self, lint: Callable[[Any], tuple[int, str]], changed: Any
     ) -> None:
-        rename(child(changed, "Csv"), "CopyCsv", "CopyListing")
+        rename(child(changed), "MoveBatch", "Plan")
         status, told = lint(changed)
 
         assert status == 1
-        assert "DUPLICATE_STATE_NAMES: A state with this name already exists: CopyListing" in told
+        assert "DUPLICATE_STATE_NAMES: A state with this name already exists: Plan" in told
 
 
 class TestDouble:
@@ -78,68 +76,56 @@ class TestDouble:
     def test_it_takes_the_machine(self, machine: Any) -> None:
         check_machine(machine)
 
-    @pytest.mark.parametrize("name", ["CopyListing", "Listing", "Defaults"])
+    @pytest.mark.parametrize("name", ["Move", "Plan", "Defaults"])
     def test_it_refuses_a_name_that_occurs_twice(self, changed: Any, name: str) -> None:
-        rename(child(changed, "Csv"), "CopyCsv", name)
+        rename(child(changed), "MoveBatch", name)
 
         with pytest.raises(Unknown, match=f"DUPLICATE_STATE_NAME: {name}$"):
             check_machine(changed)
 
     @pytest.mark.parametrize("error", ["Lambda.TooManyRequestException", "States.All", "FilesFailedfornow"])
     def test_it_refuses_an_error_name_it_does_not_know(self, changed: Any, error: str) -> None:
-        child(changed, "Csv")["States"]["CopyCsv"]["Retry"][0]["ErrorEquals"].append(error)
+        child(changed)["States"]["MoveBatch"]["Retry"][0]["ErrorEquals"].append(error)
 
         with pytest.raises(Unknown, match=f"error names {error}[.]$"):
             check_machine(changed)
 
-    @pytest.mark.parametrize("name", MAPS)
-    def test_it_refuses_a_state_that_cannot_be_reached(self, changed: Any, name: str) -> None:
-        child(changed, name)["States"]["Lost"] = {"Type": "Pass", "Next": f"Copy{name}"}
+    def test_it_refuses_a_state_that_cannot_be_reached(self, changed: Any) -> None:
+        child(changed)["States"]["Lost"] = {"Type": "Pass", "Next": "MoveBatch"}
 
         with pytest.raises(Unknown, match=r"to the states Lost[.]$"):
             check_machine(changed)
 
-    def test_it_refuses_a_state_that_only_another_map_names(self, changed: Any) -> None:
-        child(changed, "Csv")["States"]["Lost"] = {"Type": "Succeed"}
-        child(changed, "Listing")["States"]["CopyListing"]["Next"] = "Lost"
+    def test_it_refuses_a_state_that_only_the_map_names(self, changed: Any) -> None:
+        changed["States"]["Lost"] = {"Type": "Succeed"}
+        child(changed)["States"]["MoveBatch"]["Next"] = "Lost"
 
-        with pytest.raises(Unknown, match="MISSING_TRANSITION_TARGET: Lost"):
+        with pytest.raises(Unknown, match=r"to the states Lost[.]$"):
             check_machine(changed)
 
     @pytest.mark.parametrize(
         "change",
         [
             {"Retries": 3},
-            {"Type": "Wait"},
+            {"Type": "Parallel"},
+            {"ItemBatcher": {"MaxItemsPerBatch": 2}},
             {"ItemReader": {"Resource": "arn", "Version": 2}},
             {"ItemProcessor": {"StartAt": "a", "States": {"a": {"Type": "Pass", "Assign": {}}}}},
         ],
     )
     def test_it_refuses_fields_that_it_does_not_know(self, changed: Any, change: Any) -> None:
-        changed["States"]["Listing"] |= change
+        changed["States"]["Move"] |= change
 
         with pytest.raises(Unknown):
             check_machine(changed)
 
 
-def tasks(machine: Any) -> Iterator[Any]:
-    """Yield every state that invokes the function."""
-    yield machine["States"]["Slices"]
-    for name in MAPS:
-        for state in child(machine, name)["States"].values():
-            if state["Type"] == "Task":
-                yield state
-
-
-def test_all_maps_have_children_that_do_the_same(machine: Any) -> None:
-    shapes = []
-    for name in MAPS:
-        processor = copy.deepcopy(child(machine, name))
-        for old in processor["States"]:
-            rename(processor, old, old.replace(name, "Kind"))
-        shapes.append(processor)
-
-    assert shapes == [shapes[0]] * len(MAPS)
+def tasks(machine: Any) -> list[Any]:
+    """Return every state that invokes the function."""
+    states = [*machine["States"].values(), *child(machine)["States"].values()]
+    found = [state for state in states if state["Type"] == "Task"]
+    assert len(found) == 5
+    return found
 
 
 def test_throttled_invocations_have_a_retrier_of_their_own(machine: Any) -> None:
@@ -162,3 +148,20 @@ def test_what_killed_an_environment_is_tried_once_more(machine: Any) -> None:
 def test_a_task_waits_longer_than_any_function_runs(machine: Any) -> None:
     for task in tasks(machine):  # one minute more, in which the environment starts
         assert task["TimeoutSeconds"] > LONGEST_INVOCATION + 60
+
+
+def test_all_tasks_are_repeated_for_the_same_errors(machine: Any) -> None:
+    first, *others = tasks(machine)
+
+    assert all(task["Retry"] == first["Retry"] for task in others)
+
+
+def test_failed_files_are_not_tried_again_by_a_retrier(machine: Any) -> None:
+    """The last step fails with this error; only a redrive repeats it."""
+    for task in tasks(machine):
+        assert not any("FilesFailed" in retrier["ErrorEquals"] for retrier in task["Retry"])
+
+
+def test_no_value_of_the_machine_is_null(machine: Any) -> None:
+    """CloudFormation refuses templates with null values."""
+    assert "null" not in json.dumps(machine)

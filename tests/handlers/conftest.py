@@ -15,6 +15,7 @@ from asyncstream.events.direct_reply import schema
 from asyncstream.gathering import session as gathering
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
+from tests.fake_runs import FakeRuns
 
 from .deliveries import ODD, Deliver
 from .invocations import BIG, Context, Invoke
@@ -93,6 +94,14 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[WitnessS3]:
     monkeypatch.setenv("DEPLOYED_DESTINATION", DESTINATION)
     yield s3
     close_all_kept()
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
+    """Replace the steps of runs by those of a run of three batches."""
+    runs = FakeRuns(3)
+    runs.install(monkeypatch)
+    return runs
 
 
 @pytest.fixture

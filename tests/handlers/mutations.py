@@ -71,15 +71,22 @@ _UNZIP = {
 _ENTRIES = {"source": f"{SOURCE}a.zip", "destination": DESTINATION, "entries": {"select": "[!b]*"}}
 _SLICE = _ENTRIES | {"entries": {"slice": SLICE, "encoding": "cp437", "as_gzip": False}}
 _STARTED = _ENTRIES | {"entries": {"slice": SLICE, "started": {"b.csv": _CONTINUATION}}}
-_SLICES = {
-    "slices": f"{SOURCE}a.zip",
-    "destination": DESTINATION,
-    "version_id": "",
-    "select": "*",
-    "encoding": "",
-    "slice_size": 2,
-    "list_uri": f"{DESTINATION}many-files/slices.jsonl",
+_RUN = f"{DESTINATION}many-files/run/"
+_PLAN = {
+    "plan": {
+        "action": "copy",
+        "kind": "zip",
+        "source": f"{SOURCE}a.zip",
+        "destination": DESTINATION,
+        "settings": {"if_exists": "skip", "transform": "gzip", "extra_args": {"Metadata": {"a": "b"}}},
+        "functions": 2,
+        "select": "*",
+        "encoding": "cp932",
+    },
+    "run": _RUN,
+    "position": {"prefix": SOURCE, "after": "in/a"},
 }
+_FINISH = {"finish": _RUN, "redrives": 1, "moved_at": 0, "asked": {"source": SOURCE, "functions": 2}}
 _PACK = {
     "concat": [f"{SOURCE}a", f"{SOURCE}b"],
     "destination": f"{DESTINATION}ab",
@@ -88,26 +95,6 @@ _PACK = {
     "report_uri": f"{DESTINATION}report.json",
 }
 _TAR = {"tar": SOURCE, "destination": f"{DESTINATION}a.tar", "continuation": _CONTINUATION}
-_PACKED = {"source": SOURCE, "destination": f"{DESTINATION}a.zip", "pack": {"into": "zip"}}
-_ROW = {"Bucket": "raw", "Key": "in/a%20b", "IsLatest": "true", "IsDeleteMarker": "false"}
-_ITEMS: dict[str, Any] = {
-    "Items": [
-        *_FILES,
-        _ENTRIES,
-        {"inventory_row": _ROW},
-        {"source": f"{SOURCE}c", "continuation": _CONTINUATION},
-    ],
-    "copied": 1,
-    "bytes": 5,
-    "left_out": {"archived": 1},
-}
-_FAILED = {
-    "failed_execution": {
-        "Input": json.dumps({"Items": _FILES}),
-        "Error": "FilesFailed",
-        "Cause": json.dumps({"errorType": "FilesFailed", "errorMessage": json.dumps({"Items": _FILES[:1]})}),
-    }
-}
 _GATHERED = {
     "urls": ["https://a.example/1", "https://b.example/2?key=k"],
     "rows": "shipped:items",
@@ -120,8 +107,13 @@ FILE_EVENTS: tuple[Any, ...] = (
     _PREFIX,
     _UNZIP,
     {"files": [_ENTRIES, _FILES[0], _SLICE, _STARTED], "config": {"max_attempts": 1}},
-    _SLICES,
-    _SLICES | {"list_uri": ""},
+    _PLAN,
+    _PLAN | {"plan": {"source": SOURCE}},
+    {"estimate": _PLAN["plan"], "position": {}},
+    {"batch": f"{_RUN}plan/000001.jsonl"},
+    _FINISH,
+    _FINISH | {"redrives": 0},
+    {"abort": _RUN},
     {"untar": f"{SOURCE}a", "destination": DESTINATION, "select": "*", "config": {"max_attempts": 1}},
     _PACK,
     _TAR,
@@ -134,16 +126,7 @@ FILE_EVENTS: tuple[Any, ...] = (
     sqs(s3_put("raw", "in/a"), s3_put("raw", "in/b"), groups="gg"),
     s3_batch("raw", "in/a", "in/b"),
     s3_batch("raw", "in/a.zip", schema="2.0"),
-    _ITEMS,
-    _ITEMS | {"must_succeed": True},
-    _FILES[0],
-    _ENTRIES | {"destination": ""},
-    _SLICE,
-    _STARTED,
-    _PACKED,
-    _FAILED,
-    {"Items": [_FAILED]},
-    {"inventory_row": _ROW},
+    sqs({"batch": f"{_RUN}plan/000002.jsonl"}, _DIRECT | {"report_uri": None}),
 )
 PAGE_EVENTS: tuple[Any, ...] = (
     _GATHERED,
@@ -223,7 +206,7 @@ def _changed(event: Any, rng: random.Random) -> Any:
     parent, key = rng.choice(places)
     value = parent[key]
     inner = _parse_json_text(value)
-    if inner is not None and rng.random() < 0.8:  # JSON inside JSON, in a message or a failed execution
+    if inner is not None and rng.random() < 0.8:  # JSON inside JSON, in a message
         parent[key] = json.dumps(_changed(inner, rng))[: None if rng.random() < 0.9 else rng.randrange(200)]
         return event
     what = rng.random()

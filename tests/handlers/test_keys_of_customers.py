@@ -16,6 +16,7 @@ from .witness import DESTINATION, SOURCE, WitnessS3
 FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}
 ARGS = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": KEY, "CopySourceSSECustomerKey": KEY}
 HELD = {"extra_args": ARGS}
+RUN = f"{DESTINATION}many-files/run/"
 DIRECT = {"config": HELD, "files": [FILE]}
 
 
@@ -40,15 +41,14 @@ EVENTS: dict[str, Any] = {
     "a message with a report": sqs(DIRECT | {"report_uri": "s3://clean/out/r"}),
     "a job with arguments": s3_batch("raw", "in/a") | {"job": {"id": "1", "userArguments": ARGS}},
     "a job of no schema": s3_batch("raw", "in/a") | {"invocationSchemaVersion": ARGS},
-    "an item with settings": {"Items": [FILE | {"config": HELD}]},
-    "an item with settings, raised": {"Items": [FILE | {"config": HELD}], "must_succeed": True},
-    "an item that is a list": {"Items": [[ARGS]], "must_succeed": True},
-    "an item that is a text": {"Items": [json.dumps(DIRECT)]},
-    "an item whose source is an object": {"Items": [{"source": ARGS}], "must_succeed": True},
-    "a row of an inventory": {"Items": [{"inventory_row": {"Bucket": ARGS, "Key": "a", "IsLatest": ARGS}}]},
-    "a failed execution": {
-        "failed_execution": {"Input": json.dumps({"Items": [DIRECT]})[:-1], "Error": "", "Cause": "", "a": 1}
-    },
+    "a plan with settings": {"plan": {"source": SOURCE, "settings": HELD}, "run": RUN},
+    "a plan, the key in the wrong place": {"plan": {"source": SOURCE, "settings": ARGS}, "run": RUN},
+    "a plan, the settings as text": {"plan": {"source": SOURCE, "settings": json.dumps(HELD)}, "run": RUN},
+    "a plan whose source is an object": {"plan": {"source": ARGS}, "run": RUN},
+    "an estimate with settings": {"estimate": {"source": SOURCE, "settings": HELD}},
+    "the end of a run with settings": {"finish": RUN, "asked": {"settings": ARGS}},
+    "a batch that is an object": {"batch": ARGS},
+    "a message with a batch that is an object": sqs({"batch": ARGS}),
 }
 
 

@@ -51,7 +51,6 @@ def asked(source: str, key: str) -> dict[str, Any]:
         "eventbridge": object_created(source, key),
         "sqs": sqs(s3_put(source, key)),
         "s3-batch": s3_batch(source, key),
-        "step-functions": {"Items": [{"source": f"s3://{source}/{key}"}], "must_succeed": True},
     }
 
 
@@ -108,7 +107,6 @@ def test_its_failure_is_permanent_and_reported_as_any_failure(
     (result,) = ends["s3-batch"]["results"]
     assert result["resultCode"] == "PermanentFailure"
     assert result["resultString"].startswith(expected_message)
-    assert ends["step-functions"].startswith('FilesFailed: {"copied": 0, ')
     assert sizes(lab, target) == {}
 
 

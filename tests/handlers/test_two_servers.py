@@ -37,7 +37,6 @@ def events(bucket: str) -> list[Any]:
         object_created(bucket, KEY),
         s3_batch(bucket, KEY),
         sqs(direct),
-        {"Items": [{"source": place}], "must_succeed": True},
     ]
 
 

@@ -1,6 +1,6 @@
-"""The size of the state of a chain of invocations.
+"""The size of a reply with pending files, which the next invocation of a chain gets as its event.
 
-Lambda's reply lists pending files in up to 200,000 bytes, and a state may have 262,144.
+Lambda's reply lists pending files in up to 200,000 bytes.
 """
 
 import json
@@ -9,15 +9,13 @@ import msgspec
 import pytest
 
 from asyncstream.checksum import CRC64NVME, Composite
-from asyncstream.events import direct_reply, step_functions
+from asyncstream.events import direct_reply
 from asyncstream.events.handler_replies import Invoked
-from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.locations import S3Object
 from asyncstream.objects import MAX_PARTS
 from asyncstream.pipeline.continuation import Continuation, PartRun
 from asyncstream.pipeline.plan import MIN_PART
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
-from asyncstream.pipeline.unfinished import Left
 
 TB = 10**12
 # S3 user guide, "CreateMultipartUpload" and examples: ids have about 128 characters.
@@ -56,21 +54,12 @@ def test_a_continuation_fits_a_kilobyte_however_large_its_file(size: int) -> Non
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_chains_state_is_small_however_large_its_files(size: int) -> None:
+def test_a_chains_reply_is_small_however_large_its_files(size: int) -> None:
     """Ten connections have at most ten files open."""
     left = [file_left(number, continuation(size)) for number in range(10)]
-    event = {"Items": [{"source": each.source.uri} for each in left]}
-    outcomes = [
-        ItemOutcome(
-            Item(each.source.uri), pending=True, left=Left(each.source, each.destination, each.continuation)
-        )
-        for each in left
-    ]
     report = TransferReport("threads", FileResults.of(left), 0.0, 10, 0, {})
 
-    state = step_functions.reply(event, outcomes)
     reply = msgspec.to_builtins(direct_reply.reply_to(report, Invoked("id", 0.0)))
 
-    assert len(json.dumps(state)) < 20_000
     assert len(json.dumps(reply)) < 20_000
-    assert len(state["Items"]) == len(reply["pending"]) == 10
+    assert len(reply["pending"]) == 10

@@ -14,6 +14,7 @@ from asyncstream.events.items import Item
 from asyncstream.events.rounds import rounds
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
+from asyncstream.runs.outcomes import BatchOutcome
 
 FEW = 200
 
@@ -69,9 +70,13 @@ class Session:
         return TransferReport("threads", FileResults.of(failed), 0.0, 1, 1, {})
 
 
+def no_batch(uri: str) -> tuple[BatchOutcome, BatchOutcome]:
+    raise AssertionError(f"{uri} is not expected")
+
+
 def run(items: Sequence[Item], context: Any) -> list[Any]:
     kept: Any = Session()
-    return copying_items.copy_items(items, kept, TransferConfig(), context)
+    return copying_items.copy_items(items, kept, TransferConfig(), context, no_batch)
 
 
 def count_calls(work: Callable[[], object]) -> int:
@@ -118,6 +123,6 @@ def test_a_message_does_not_choose_how_its_files_end(at_deadline: Any) -> None:
     """A pending file of a trigger that does not invoke again would be lost: its message is deleted."""
     session: Any = Session()
     item = Item("m", (pair(1, 1),), {"at_deadline": "pending", "max_concurrency": 3})
-    copying_items.copy_items([item], session, TransferConfig(at_deadline=at_deadline), Early())
+    copying_items.copy_items([item], session, TransferConfig(at_deadline=at_deadline), Early(), no_batch)
 
     assert [(each.at_deadline, each.max_concurrency) for each in session.configs] == [(at_deadline, 3)]

@@ -108,53 +108,6 @@ def test_a_message_asks_for_a_pack(deliver: Deliver, s3: Any, target: str, days:
     assert read_zip(objects(s3, target)["out/a.zip"]) == DAYS
 
 
-def test_an_item_is_a_pack(deliver: Deliver, s3: Any, source: str, target: str, days: str) -> None:
-    items = [
-        {"source": days, "destination": f"s3://{target}/out/days.tar", "pack": {"into": "tar"}},
-        {"source": f"{days}deep/", "destination": f"s3://{target}/out/c.zip", "pack": {"into": "zip"}},
-        {"source": f"s3://{source}/in/plain.csv"},
-        {"source": days, "pack": {"into": "tar"}},
-        {"source": days, "destination": f"s3://{target}/out/x", "pack": {"into": "zip", "separator": ","}},
-        {"source": days, "destination": f"s3://{target}/out/x", "pack": {"into": "tar"}, "entries": {}},
-        {"source": f"s3://{source}/none/", "destination": f"s3://{target}/out/y", "pack": {"into": "tar"}},
-    ]
-    reply = deliver({"Items": items})
-
-    assert (reply["copied"], reply["failed"], reply["Items"]) == (3, 4, items[3:])
-    found = objects(s3, target)
-    assert found.keys() == {"out/days.tar", "out/c.zip", "out/in/plain.csv"}
-    assert read_tar(found["out/days.tar"]) == DAYS
-    assert read_zip(found["out/c.zip"]) == {"c.csv": DAYS["deep/c.csv"]}
-
-
-def test_an_item_of_a_pack_is_continued(
-    deliver: Deliver,
-    lab: LabS3,
-    s3: Any,
-    source: str,
-    target: str,
-    put: Callable[..., None],
-    faulty: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(PART))
-    body = bytes(range(256)) * 70_000
-    put(body, "large/x")
-    place = f"s3://{target}/out/large.tar"
-    faulty([Fault("stall", "UploadPart", part_number=3, seconds=3600)])
-    first = deliver(
-        {"Items": [{"source": f"s3://{source}/large/", "destination": place, "pack": {"into": "tar"}}]},
-        seconds=4,
-    )
-    faulty([])
-
-    assert (first["pending"], first["failed"]) == (1, 0)
-    second = deliver(first)
-    assert (second["copied"], second["Items"]) == (1, [])
-    assert "CreateMultipartUpload" not in lab.stats()["operations"]
-    assert read_tar(objects(s3, target)["out/large.tar"]) == {"x": body}
-
-
 def test_a_deployed_function_packs_within_its_prefixes(
     deliver: Deliver, lab: LabS3, source: str, target: str, days: str
 ) -> None:
@@ -168,6 +121,4 @@ def test_a_deployed_function_packs_within_its_prefixes(
 
     assert [reply["status"] for reply in replies] == ["rejected"] * 4
     assert all("is outside s3://" in reply["error"]["message"] for reply in replies)
-    item = {"source": "s3://elsewhere/", "destination": there, "pack": {"into": "tar"}}
-    assert "is outside s3://" in deliver({"Items": [item]})["errors"][0]["message"]
     assert lab.stats()["operations"] == {}

@@ -19,7 +19,6 @@ def triggers(source: str, key: str) -> dict[str, Any]:
         "eventbridge": object_created(source, key),
         "sqs": sqs(s3_put(source, key)),
         "s3-batch": s3_batch(source, key),
-        "step-functions": {"Items": [{"source": f"s3://{source}/{key}"}]},
     }
 
 
@@ -135,7 +134,6 @@ class TestUnpack:
         place = f"s3://{target}/out/copy.zip"
         file = {"source": f"s3://{source}/{ARCHIVE}", "destination": place}
 
-        assert deliver({"Items": [file]})["copied"] == 1
         assert deliver({"files": [file]})["status"] == "copied"
         assert objects(s3, target) == {"out/copy.zip": pack()}
 

@@ -1,0 +1,119 @@
+"""Events of the steps of a run, which the state machine of `deploy/template.yaml` sends. Does no I/O.
+
+Each step may run out of time. Its reply then says so, and the state machine sends the event again. Only a
+plan and an estimate need a `position` for that, copied from the reply. The other steps find in S3 what they
+have done.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from asyncstream.events.deployment import Deployment
+from asyncstream.events.reading import at, read
+from asyncstream.events.run_input import RunInput
+from asyncstream.pipeline.config import explained
+from asyncstream.runs.places import Run
+
+
+class PlanEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """An event that asks for the batches of a run.
+
+    Attributes:
+        plan: what to plan.
+        run: where to write it: `s3://bucket/RUN/`.
+        position: where to continue, from the reply of an earlier invocation; empty at the start.
+    """
+
+    plan: RunInput
+    run: str
+    position: Any = None
+
+
+class EstimateEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """An event that asks what a run would take; see `PlanEvent`."""
+
+    estimate: RunInput
+    position: Any = None
+
+
+class BatchEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """An event that asks to move a batch: `s3://bucket/RUN/plan/000123.jsonl`."""
+
+    batch: str
+
+
+class FinishEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """An event that asks for the last step of a run.
+
+    Attributes:
+        finish: the run: `s3://bucket/RUN/`.
+        redrives: how often the execution was redriven; null counts as 0, for engines that do not know it.
+        moved_at: what `redrives` was when the batches were moved; -1 if they were not moved. If it is less,
+            the batches that are not done are moved first.
+        asked: the state machine's input, to be checked.
+    """
+
+    finish: str
+    redrives: int | None = 0
+    moved_at: int | None = 0
+    asked: RunInput = RunInput()
+
+    @property
+    def moves_first(self) -> bool:
+        """Whether the batches that are not done are to be moved, before the run can be finished."""
+        return (self.redrives or 0) > (self.moved_at or 0)
+
+
+class AbortEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """An event that asks to drop the uploads of a run: `s3://bucket/RUN/`."""
+
+    abort: str
+
+
+RunEvent = PlanEvent | EstimateEvent | BatchEvent | FinishEvent | AbortEvent
+_KINDS: Mapping[str, type[RunEvent]] = {
+    "plan": PlanEvent,
+    "estimate": EstimateEvent,
+    "batch": BatchEvent,
+    "finish": FinishEvent,
+    "abort": AbortEvent,
+}
+
+
+def is_asked(event: Any) -> bool:
+    """Whether an event asks for a step of a run."""
+    return isinstance(event, dict) and bool(_KINDS.keys() & event.keys())
+
+
+def parse(event: Any) -> RunEvent:
+    """Check an event's shape.
+
+    Raises:
+        InputError: a field is unknown, missing or of the wrong type; the message names its path.
+    """
+    [kind, *_] = [kind for name, kind in _KINDS.items() if name in event]
+    return read(event, kind, message=lambda error: explained(error)[1])
+
+
+def place_of(uri: str, path: str, deployment: Deployment) -> Run:
+    """Return a run within the deployed destination.
+
+    Raises:
+        InputError: it is not the place of a run, or outside the deployment.
+    """
+    run = at(path, Run.from_uri, uri)
+    deployment.check_written(run.prefix)
+    return run
+
+
+def batch_of(uri: str, deployment: Deployment) -> tuple[Run, int]:
+    """Return the run and the number of a batch within the deployed destination.
+
+    Raises:
+        InputError: it is not a batch, or outside the deployment.
+    """
+    run, number = at("$.batch", Run.of_batch, uri)
+    deployment.check_written(run.prefix)
+    return run, number
