@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from asyncstream.errors import InputError
+from asyncstream.runs.costs import FREE, Cost
 
 # What a plan is made of: all objects under a prefix, the manifest of an S3 Inventory, a list of files, a ZIP
 # archive, or one text to cut at line ends.
@@ -19,13 +20,17 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
 
     Attributes:
         files: files, each giant file once; an archive's files each.
-        bytes: bytes of all of them.
+        bytes: bytes of all of them; for files of unknown size, a guess.
         largest: bytes of the largest.
         left_out: objects that are not copied, by reason: see `inventory.LeftOut`.
         batches: number of batches.
         giants: files that are cut into ranges.
+        puts: files that are one PUT.
+        uploads: files that are an upload of parts, giants among them.
+        parts: the parts of all these uploads.
         upload_lists: number of the objects `uploads/000000.jsonl`.
         seconds: seconds of one worker that all batches take, by the model of `costs.py`.
+        cost: what all batches cost, by the same model.
     """
 
     files: int = 0
@@ -34,8 +39,12 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
     left_out: dict[str, int] = {}
     batches: int = 0
     giants: int = 0
+    puts: int = 0
+    uploads: int = 0
+    parts: int = 0
     upload_lists: int = 0
     seconds: float = 0.0
+    cost: Cost = FREE
 
 
 class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
