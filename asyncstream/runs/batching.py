@@ -125,11 +125,19 @@ class Packer:
             self._count_file(row)
         return self._put(row, cost)
 
-    def count_entries(self, files: int, total: int, largest: int) -> None:
-        """Count files in an archive, or ranges of lines, whose rows `add` takes with a cost."""
+    def count_entries(self, files: int, total: int, largest: int, gets: int) -> None:
+        """Count files in an archive, or ranges of lines, whose rows `add` takes with a cost.
+
+        Args:
+            files: their number; each is a PUT.
+            total: their bytes, as they are written.
+            largest: bytes of the largest.
+            gets: the requests that read them.
+        """
         totals = self.totals
         totals.files += files
         totals.puts += files
+        totals.gets += gets
         totals.bytes += total
         totals.largest = max(totals.largest, largest)
 
@@ -173,6 +181,7 @@ class Packer:
         totals.giants += 1
         totals.uploads += 1
         totals.parts += giant.parts.planned
+        totals.gets += giant.parts.planned
         totals.bytes += giant.parts.size
         totals.largest = max(totals.largest, giant.parts.size)
         rows = [replace(row, continuation=replace(upload, only=only)) for only in giant.ranges]
@@ -199,9 +208,12 @@ class Packer:
         totals.largest = max(totals.largest, size)
         if size <= self._speeds.part_bytes:
             totals.puts += 1
+            totals.gets += 1
         else:
+            parts = self._speeds.parts_of(size)
             totals.uploads += 1
-            totals.parts += self._speeds.parts_of(size)
+            totals.parts += parts
+            totals.gets += parts
 
     def _target(self, more: float = 0.0) -> float:
         """Return the target of a batch now, where `more` seconds are counted, too, as if they were packed."""
@@ -254,3 +266,5 @@ class Packer:
         totals.batches += 1
         totals.seconds += seconds
         totals.cost = totals.cost + cost
+        rounded = round(seconds)
+        totals.taking[rounded] = totals.taking.get(rounded, 0) + 1

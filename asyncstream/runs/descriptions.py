@@ -28,9 +28,13 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
         puts: files that are one PUT.
         uploads: files that are an upload of parts, giants among them.
         parts: the parts of all these uploads.
+        gets: GET requests of all files.
         upload_lists: number of the objects `uploads/000000.jsonl`.
+        source_lists: LIST requests by which the plan read its source.
+        source_gets: GET requests by which it did.
         seconds: seconds of one worker that all batches take, by the model of `costs.py`.
         cost: what all batches cost, by the same model.
+        taking: the number of batches by the seconds that they take, rounded.
     """
 
     files: int = 0
@@ -42,9 +46,13 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
     puts: int = 0
     uploads: int = 0
     parts: int = 0
+    gets: int = 0
     upload_lists: int = 0
+    source_lists: int = 0
+    source_gets: int = 0
     seconds: float = 0.0
     cost: Cost = FREE
+    taking: dict[int, int] = {}
 
 
 class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):

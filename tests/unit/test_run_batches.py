@@ -221,7 +221,7 @@ def test_a_known_share_sets_the_target_in_advance() -> None:
 
 
 def test_each_function_gets_at_least_four_batches() -> None:
-    """Once the share is known, whatever the number of files."""
+    """Once the share is known."""
     packer = Packer(SPEEDS, 20)
     packer.note_share(1e-9)
     sizes, batches = [100 * MB] * 3000, 0
@@ -275,7 +275,7 @@ def test_files_of_unknown_size_count_as_the_guess() -> None:
 
 def test_slices_and_lines_are_rows_with_a_cost() -> None:
     packer = Packer(SPEEDS, 1)
-    packer.count_entries(1000, 50 * MB, 7 * MB)
+    packer.count_entries(1000, 50 * MB, 7 * MB, gets=18)
     packer.add(row(0, 10 * TB), SPEEDS.archive_cost(1000, 50 * MB))
     (batch,) = packer.close()
 
@@ -295,6 +295,8 @@ def test_totals_are_those_of_the_batches(sizes: list[int | None], functions: int
     assert totals.seconds == pytest.approx(sum(batch.seconds for batch in batches))
     assert totals.cost.card == pytest.approx(sum(batch.cost.card for batch in batches))
     assert totals.giants == len(parts_of(batches))
+    assert totals.gets == totals.puts + totals.parts
+    assert sum(totals.taking.values()) == totals.batches
 
 
 def _no_upload(packer: Packer) -> None:
