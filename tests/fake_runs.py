@@ -4,18 +4,17 @@ It writes the objects that the state machine and the events read: `run.json` and
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pytest
 
-from asyncstream.runs import estimating, finishing, planning, running
+from asyncstream.runs import finishing, planning, running
 from asyncstream.runs.descriptions import Description, Totals
-from asyncstream.runs.estimating import Estimate
-from asyncstream.runs.finishing import AbortReport, FinishReport
+from asyncstream.runs.finishing import FinishReport
 from asyncstream.runs.outcomes import BatchOutcome, RowError, RowLeft
 from asyncstream.runs.planning import PlanProgress, PlanRequest
 from asyncstream.runs.run_store import RunStore
+from asyncstream.runs.running import Worker
 
 # How a run of a batch ends: nothing is left; a row ran out of time; a row failed, for now or for good.
 End = Literal["done", "pending", "temporary", "failed"]
@@ -28,124 +27,108 @@ class FakeRuns:
     Attributes:
         batches: number of batches.
         ends: how the runs of a batch end, by its number, in order; "done" after them.
-        plans, finishes, aborts, estimates: invocations that a step takes.
+        plans, finishes, aborts: invocations that a step takes; an estimate takes `plans`.
         position: what a plan that runs out of time continues with.
         message: why rows fail.
         asked: what was planned.
-        positions: where each plan or estimate started.
+        positions: where each step started, beside batches.
         moved: how often each batch was run.
-        done: the batches that are done.
+        giant_fails: whether a giant file cannot be completed by a last step that runs out of time.
         raises: errors to raise by the next steps, in order.
     """
 
     def __init__(self, batches: int) -> None:
         self.batches = batches
         self.ends: dict[int, list[End]] = {}
-        self.plans = self.finishes = self.aborts = self.estimates = 1
+        self.plans = self.finishes = self.aborts = 1
         self.position: Any = {"at": 1}
         self.message = "S3 denied the request"
         self.asked: list[PlanRequest] = []
         self.positions: list[Any] = []
         self.moved = Counter[int]()
-        self.done: set[int] = set()
-        self.outcomes: dict[int, BatchOutcome] = {}
+        self.giant_fails = False
         self.raises: list[Exception] = []
         self.settings: dict[str, Any] = {}
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Take the place of the steps for the time of a test."""
+        self._finish_run = finishing.finish_run
         monkeypatch.setattr(planning, "plan_run", self.plan_run)
+        monkeypatch.setattr(planning, "count_run", self.count_run)
         monkeypatch.setattr(running, "run_batch", self.run_batch)
-        monkeypatch.setattr(estimating, "estimate_run", self.estimate_run)
-        for step in (self.list_left, self.finish_run, self.abort_run):
-            monkeypatch.setattr(finishing, step.__name__, step)
+        monkeypatch.setattr(finishing, "finish_run", self.finish_run)
+        monkeypatch.setattr(finishing, "abort_run", self.abort_run)
 
-    @property
-    def totals(self) -> Totals:
-        return Totals(files=self.batches * ROWS, batches=self.batches)
+    def plan_run(self, store: RunStore, asked: PlanRequest, worker: Worker, position: Any) -> PlanProgress:
+        progress = self.count_run(asked, worker, position)
+        if progress.position is None:
+            store.write_todo(range(self.batches))
+            described = Description(
+                source=asked.source,
+                destination=asked.destination,
+                kind=asked.kind,
+                settings=self.settings,
+                totals=progress.totals,
+            )
+            store.write_json(store.run.description, described)
+        return progress
 
-    def plan_run(
-        self, store: RunStore, asked: PlanRequest, session: Any, timed: Any, position: Any, check: Any
-    ) -> PlanProgress:
+    def count_run(self, asked: PlanRequest, worker: Worker, position: Any) -> PlanProgress:
         self._take()
         self.asked.append(asked)
         self.positions.append(position)
         self.plans -= 1
         if self.plans > 0:
             return PlanProgress(Totals(batches=1), self.position)
-        store.write_json(store.run.todo, self._todo(store))
-        described = Description(
-            source=asked.source,
-            destination=asked.destination,
-            kind=asked.kind,
-            settings=self.settings,
-            totals=self.totals,
-        )
-        store.write_json(store.run.description, described)
-        return PlanProgress(self.totals)
+        return PlanProgress(Totals(files=self.batches * ROWS, batches=self.batches))
 
-    def estimate_run(
-        self, asked: PlanRequest, session: Any, timed: Any, position: Any, check: Any
-    ) -> Estimate:
+    def run_batch(self, store: RunStore, number: int, worker: Worker) -> BatchOutcome:
+        worker.timed()
         self._take()
-        self.asked.append(asked)
-        self.positions.append(position)
-        self.estimates -= 1
-        return Estimate({"files": 1_000}, self.position if self.estimates > 0 else None)
-
-    def run_batch(
-        self, store: RunStore, number: int, session: Any, timed: Callable[[], Any], check: Any
-    ) -> BatchOutcome:
-        timed()
-        self._take()
+        worker.check([], store.read_description().settings)
         self.moved[number] += 1
         ends = self.ends.get(number, [])
         end = ends.pop(0) if ends else "done"
         left = [] if end == "done" else [self._left(number, end)]
-        runs = self.outcomes[number].runs + 1 if number in self.outcomes else 1
+        before = store.read_outcome(number)
         files = ROWS - len(left)
-        outcome = BatchOutcome(batch=number, rows=ROWS, files=files, bytes=files * 100, runs=runs, left=left)
-        self.outcomes[number] = outcome
+        outcome = BatchOutcome(
+            batch=number,
+            rows=ROWS,
+            files=files,
+            bytes=files * 100,
+            runs=before.runs + 1 if before else 1,
+            left=left,
+        )
         store.write_outcome(outcome)
-        if not left:
-            self.done.add(number)
         return outcome
 
-    def list_left(self, store: RunStore, session: Any, timed: Any) -> int:
+    def finish_run(self, store: RunStore, worker: Worker, first_list: int) -> FinishReport:
+        """Return the real report, after the invocations that ran out of time."""
         self._take()
-        batches = self._todo(store)
-        store.write_json(store.run.todo, batches)
-        return len(batches)
-
-    def finish_run(self, store: RunStore, session: Any, timed: Any, check: Any) -> FinishReport:
-        self._take()
+        self.positions.append(first_list)
         self.finishes -= 1
-        left = [number for number in range(self.batches) if number not in self.done]
-        failed = [row for number in left if number in self.outcomes for row in self.outcomes[number].failed]
-        moved: Sequence[BatchOutcome] = list(self.outcomes.values())
-        return FinishReport(
-            pending=self.finishes > 0,
-            totals=self.totals,
-            files=sum(each.files for each in moved),
-            bytes=sum(each.bytes for each in moved),
-            batches_left=len(left),
-            without_outcome=[number for number in left if number not in self.outcomes],
-            failures=len(failed),
-            failed=failed,
-        )
+        if self.finishes > 0:
+            failed = [RowLeft(0, "s3://raw/giant", "s3://clean/out/giant", RowError("SourceChanged", "?"))]
+            failures = failed if self.giant_fails else []
+            return FinishReport(
+                batches=self.batches,
+                completed=2,
+                failed=len(failures),
+                failures=failures,
+                next_list=first_list + 1,
+            )
+        return self._finish_run(store, worker, first_list)
 
-    def abort_run(self, store: RunStore, session: Any, timed: Any, check: Any) -> AbortReport:
+    def abort_run(self, store: RunStore, worker: Worker, first_list: int) -> int | None:
         self._take()
+        self.positions.append(first_list)
         self.aborts -= 1
-        return AbortReport(aborted=3, pending=self.aborts > 0)
+        return first_list + 1 if self.aborts > 0 else None
 
     def _take(self) -> None:
         if self.raises:
             raise self.raises.pop(0)
-
-    def _todo(self, store: RunStore) -> list[dict[str, str]]:
-        left = (number for number in range(self.batches) if number not in self.done)
-        return [{"batch": store.run.batch(number).uri} for number in left]
 
     def _left(self, number: int, end: End) -> RowLeft:
         error = None

@@ -8,7 +8,7 @@ from itertools import islice
 from asyncstream.errors import AsyncstreamError, Cancelled, FilesFailed, FilesFailedForNow, encodable
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.handler_replies import MAX_MESSAGE, problem
-from asyncstream.events.items import Item, ItemOutcome, is_temporary
+from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.rounds import ALONE, rounds
 from asyncstream.events.run_steps import MoveBatch
 from asyncstream.locations import TarEntries, ZipEntries
@@ -16,7 +16,7 @@ from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import FileResults, TransferReport
 from asyncstream.pipeline.session import TransferSession
-from asyncstream.runs.outcomes import BatchOutcome
+from asyncstream.runs.outcomes import BatchOutcome, is_temporary
 
 logger = logging.getLogger(__name__)
 

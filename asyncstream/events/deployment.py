@@ -126,6 +126,15 @@ class Deployment(Struct, frozen=True):
                 self.check_read(place)
                 self.check_written(destination)
 
+    def check_work(self, pairs: Iterable[Pair], settings: Mapping[str, Any]) -> None:
+        """Check that a worker of a run may touch these places, and use these settings.
+
+        Raises:
+            InputError: see `check` and `check_settings`.
+        """
+        self.check(pairs)
+        self.check_settings(settings)
+
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Check that an event's settings name only functions that were deployed as transforms.
 

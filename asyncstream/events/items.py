@@ -5,8 +5,9 @@ from typing import Any, Self
 
 from msgspec import Struct, field
 
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, FilesFailed, FilesFailedForNow
+from asyncstream.errors import AsyncstreamError, FilesFailed, FilesFailedForNow
 from asyncstream.pipeline.jobs import Pair
+from asyncstream.runs.outcomes import is_temporary
 
 
 class Item(Struct, frozen=True):
@@ -49,11 +50,6 @@ class ItemOutcome(Struct, frozen=True):
     def from_error(cls, item: Item, error: Exception) -> Self:
         """Return the outcome of an item that failed before any of its files was copied."""
         return cls(item, failed=max(1, len(item.pairs)), error=error)
-
-
-def is_temporary(error: Exception) -> bool:
-    """Whether the same work may succeed in a later invocation."""
-    return isinstance(error, DeadlineExceeded) or (isinstance(error, AsyncstreamError) and error.retryable)
 
 
 def failure_type(outcomes: Sequence[ItemOutcome]) -> type[FilesFailed]:

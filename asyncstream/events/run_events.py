@@ -1,14 +1,13 @@
 """Events of the steps of a run, which the state machine of `deploy/template.yaml` sends. Does no I/O.
 
-Each step may run out of time. Its reply then says so, and the state machine sends the event again. Only a
-plan and an estimate need a `position` for that, copied from the reply. The other steps find in S3 what they
-have done.
+Each step may run out of time. Its reply then says so, and the state machine sends the event again, with the
+`position` of the reply.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.reading import at, read
@@ -44,6 +43,22 @@ class BatchEvent(Struct, frozen=True, forbid_unknown_fields=True):
     batch: str
 
 
+class FinishPosition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How far the last step of a run is, or the abort of its uploads.
+
+    Attributes:
+        next_list: the list of uploads to continue with.
+        completed: giant files that are complete.
+        failed: failures so far.
+        errors: the first of them.
+    """
+
+    next_list: Annotated[int, Meta(ge=0)] = 0
+    completed: int = 0
+    failed: int = 0
+    errors: list[str] = []
+
+
 class FinishEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """An event that asks for the last step of a run.
 
@@ -53,12 +68,14 @@ class FinishEvent(Struct, frozen=True, forbid_unknown_fields=True):
         moved_at: what `redrives` was when the batches were moved; -1 if they were not moved. If it is less,
             the batches that are not done are moved first.
         asked: the state machine's input, to be checked.
+        position: where to continue, from the reply of an earlier invocation; empty at the start.
     """
 
     finish: str
     redrives: int | None = 0
     moved_at: int | None = 0
     asked: RunInput = RunInput()
+    position: FinishPosition = FinishPosition()
 
     @property
     def moves_first(self) -> bool:
@@ -67,9 +84,15 @@ class FinishEvent(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AbortEvent(Struct, frozen=True, forbid_unknown_fields=True):
-    """An event that asks to drop the uploads of a run: `s3://bucket/RUN/`."""
+    """An event that asks to drop the uploads of a run.
+
+    Attributes:
+        abort: the run: `s3://bucket/RUN/`.
+        position: where to continue; see `FinishEvent`.
+    """
 
     abort: str
+    position: FinishPosition = FinishPosition()
 
 
 RunEvent = PlanEvent | EstimateEvent | BatchEvent | FinishEvent | AbortEvent

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from asyncstream.errors import InputError
 from asyncstream.events.deployment import Deployment
@@ -12,9 +12,12 @@ from asyncstream.events.reading import at
 from asyncstream.locations import S3Object, S3Prefix, rebased
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import check_pairs
+from asyncstream.pipeline.memory import lambda_memory
+from asyncstream.runs.costs import Speeds
 from asyncstream.runs.descriptions import Kind
 from asyncstream.runs.planning import PlanRequest
 from asyncstream.runs.unzipping import Entries
+from asyncstream.units import MiB
 
 # Step Functions developer guide, "Distributed Map": concurrent child executions.
 MOST_FUNCTIONS = 10_000
@@ -66,17 +69,21 @@ class RunInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     join: str = ""
 
 
-def plan_request(asked: RunInput, settings: Mapping[str, Any], deployment: Deployment) -> PlanRequest:
+def plan_request(
+    asked: RunInput, settings: Mapping[str, Any], deployment: Deployment, config: TransferConfig
+) -> PlanRequest:
     """Return what to plan, with the deployed destination if none is named.
 
     Args:
         asked: the input.
         settings: `asked.settings`, as the event has them.
         deployment: what the function may touch.
+        config: the function's own settings.
 
     Raises:
         InputError: a text is malformed, fields contradict each other, or a place is outside the deployment.
-        ConfigError: the function is deployed without a destination, and the input names none.
+        ConfigError: the function is deployed without a destination, and the input names none; or a setting
+            contradicts the function's own.
     """
     check_source(asked)
     if not asked.source:
@@ -91,6 +98,7 @@ def plan_request(asked: RunInput, settings: Mapping[str, Any], deployment: Deplo
         kind=asked.kind,
         settings=settings,
         functions=asked.functions,
+        speeds=_speeds(config.override(settings)),
         version_id=asked.version_id,
         select=asked.select,
         encoding=asked.encoding,
@@ -99,6 +107,13 @@ def plan_request(asked: RunInput, settings: Mapping[str, Any], deployment: Deplo
         header=asked.header,
         join=asked.join,
     )
+
+
+def _speeds(config: TransferConfig) -> Speeds:
+    """Return how fast a function like this one is."""
+    memory = lambda_memory()
+    usual = Speeds(slots=config.max_concurrency, multipart=config.multipart)
+    return usual if memory is None else structs.replace(usual, memory_mb=memory // MiB)
 
 
 def check_source(asked: RunInput) -> None:

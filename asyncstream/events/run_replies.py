@@ -4,14 +4,17 @@ The state machine keeps them in its state, so they are small: counts, a position
 where no state follows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from asyncstream.errors import FilesFailed, encodable
+from asyncstream.events.run_events import FinishPosition
+from asyncstream.runs import finishing
+from asyncstream.runs.descriptions import Description
 from asyncstream.runs.estimating import Estimate
-from asyncstream.runs.finishing import AbortReport, FinishReport
+from asyncstream.runs.finishing import FinishReport
 from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
 from asyncstream.runs.planning import PlanProgress
@@ -19,7 +22,7 @@ from asyncstream.runs.planning import PlanProgress
 # An execution's Cause may have 32,768 characters: JSON of the error's message, type and stack trace, written
 # by Lambda's runtime client. In it a byte of the message takes at most three characters: two bytes (ä) take
 # six (\u00e4), four bytes (an emoji) take twelve. From Python 3.12 on, the client does not escape them.
-MAX_FAILURE_BYTES = 8_000
+MAX_FAILURE_BYTES = 7_000
 # Characters of one failure, and failures that the reply of a batch names.
 MAX_MESSAGE = 300
 MAX_NAMED = 5
@@ -40,12 +43,12 @@ def plan_reply(run: Run, progress: PlanProgress) -> Mapping[str, Any]:
     }
 
 
-def estimate_reply(estimate: Estimate) -> Mapping[str, Any]:
+def estimate_reply(progress: PlanProgress, estimate: Estimate) -> Mapping[str, Any]:
     """Return how far an estimate is, and its figures."""
     return {
-        "pending": estimate.position is not None,
-        "position": _position(estimate.position),
-        "estimate": dict(estimate.figures),
+        "pending": progress.position is not None,
+        "position": _position(progress.position),
+        "estimate": msgspec.to_builtins(estimate),
     }
 
 
@@ -72,55 +75,79 @@ def wait_seconds(outcome: BatchOutcome) -> int:
 
 def again_reply(run: Run, batches: int) -> Mapping[str, Any]:
     """Return that batches are to be moved before the run can be finished."""
-    return {"run": run.uri, "pending": False, "again": True, "batches": batches, "todo": _todo(run)}
+    return {
+        "run": run.uri,
+        "pending": False,
+        "again": True,
+        "position": {},
+        "batches": batches,
+        "todo": _todo(run),
+    }
 
 
-def finish_reply(run: Run, report: FinishReport) -> Mapping[str, Any]:
+def finish_reply(
+    run: Run, description: Description, report: FinishReport, earlier: FinishPosition
+) -> Mapping[str, Any]:
     """Return how a run ended, or that its end takes another invocation.
+
+    Args:
+        run: its place.
+        description: what was planned.
+        report: what this invocation has found.
+        earlier: what earlier invocations of the same end have found.
 
     Raises:
         FilesFailed: files failed, or batches are not done.
     """
-    if not report.pending and (report.failures or report.batches_left):
-        raise FilesFailed(failure_message(run, report))
+    so_far = _add_up(earlier, report)
+    if report.next_list is None and (so_far.failed or report.batches_left):
+        raise FilesFailed(_failure_message(run, description, report, so_far))
     return {
         "run": run.uri,
-        "pending": report.pending,
+        "pending": report.next_list is not None,
         "again": False,
-        "files": report.files,
-        "skipped": report.skipped,
-        "bytes": report.bytes,
-        "totals": msgspec.to_builtins(report.totals),
+        "position": {} if report.next_list is None else msgspec.to_builtins(so_far),
+        "batches": report.batches,
+        "completed": so_far.completed,
+        "joined": report.joined,
+        "totals": msgspec.to_builtins(description.totals),
     }
 
 
-def failure_message(run: Run, report: FinishReport) -> str:
-    """Return the numbers of failures, and as many of them as fit."""
-    counts = f"{report.failures:,} of {report.totals.files:,} files failed"
-    left = f"{report.batches_left:,} of {report.totals.batches:,} batches of {run.uri} are not done"
-    rest = "remove the reason, and redrive the execution, which moves only what is left"
-    text = f"{counts}, and {left}: {rest}."
-    if report.without_outcome:
-        numbers = ", ".join(map(str, report.without_outcome[:MAX_NAMED]))
-        text += f" Functions died in the batches {numbers}, ...: give them more memory."
-    return text + _as_many_as_fit(report.failed, MAX_FAILURE_BYTES - len(text.encode()))
+def abort_reply(run: Run, next_list: int | None) -> Mapping[str, Any]:
+    """Return whether all uploads were aborted, or where another invocation continues."""
+    position = {} if next_list is None else {"next_list": next_list}
+    return {"run": run.uri, "pending": next_list is not None, "position": position}
 
 
-def abort_reply(run: Run, report: AbortReport) -> Mapping[str, Any]:
-    """Return how many uploads were aborted, and whether that takes another invocation."""
-    return {"run": run.uri, "pending": report.pending, "aborted": report.aborted}
-
-
-def _as_many_as_fit(rows: Sequence[RowLeft], left: int) -> str:
-    """Return the first rows in at most `left` bytes."""
-    named = ""
-    for row in rows:
-        more = f" {_shown(row)};"
-        left -= len(more.encode())
+def _add_up(earlier: FinishPosition, report: FinishReport) -> FinishPosition:
+    """Add what an invocation has found. Each finds the failures of batches, and those of its own uploads."""
+    errors: list[str] = []
+    left = MAX_FAILURE_BYTES
+    for error in dict.fromkeys([*earlier.errors, *map(_shown, report.failures)]):
+        left -= len(error.encode()) + 2
         if left < 0:
             break
-        named += more
-    return named.rstrip(";")
+        errors.append(error)
+    return FinishPosition(
+        next_list=report.next_list or 0,
+        completed=earlier.completed + report.completed,
+        failed=max(earlier.failed, report.failed, len(errors)),
+        errors=errors,
+    )
+
+
+def _failure_message(run: Run, description: Description, report: FinishReport, so_far: FinishPosition) -> str:
+    """Return the numbers of failures, and the first of them."""
+    at_least = "at least " if so_far.failed >= finishing.MOST_NAMED else ""
+    text = (
+        f"{at_least}{so_far.failed:,} of {description.totals.files:,} files failed, and "
+        f"{report.batches_left:,} of {report.batches:,} batches of {run.uri} are not done: remove the "
+        "reason, and redrive the execution, which moves only what is left."
+    )
+    if not so_far.failed:
+        text += " Functions died or were throttled: see their logs; give them more memory, or use fewer."
+    return " ".join([text, "; ".join(so_far.errors)]).strip()
 
 
 def _shown(row: RowLeft) -> str:

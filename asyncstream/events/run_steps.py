@@ -1,15 +1,16 @@
 """Take a step of a run, as its event asks: plan, move a batch, finish, abort, estimate."""
 
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, assert_never
 
+from asyncstream import prices
 from asyncstream.engines import EngineName
 from asyncstream.errors import AsyncstreamError, FilesFailed, FilesFailedForNow
 from asyncstream.events import metrics, run_replies
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment, deployed_session, results_session
-from asyncstream.events.items import is_temporary
 from asyncstream.events.run_events import (
     AbortEvent,
     BatchEvent,
@@ -24,9 +25,10 @@ from asyncstream.events.run_input import check_source, plan_request
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.runs import estimating, finishing, planning, running
-from asyncstream.runs.outcomes import BatchOutcome
+from asyncstream.runs.outcomes import BatchOutcome, is_temporary
 from asyncstream.runs.places import Run
 from asyncstream.runs.run_store import RunStore, Timed
+from asyncstream.runs.running import Worker
 
 
 class Steps:
@@ -88,11 +90,9 @@ class Steps:
             SourceNotFound: there is no such batch.
         """
         run, number = batch_of(uri, self._deployment)
-        with self._opened(run) as (session, store):
-            # Anything that may write to the destination may have changed the description.
-            self._deployment.check_settings(store.read_description().settings)
+        with self._opened(run) as (worker, store):
             before = store.read_outcome(number) or BatchOutcome(batch=number, rows=0)
-            after = running.run_batch(store, number, session, self._timed, self._deployment.check)
+            after = running.run_batch(store, number, worker)
         metrics.write(
             "run",
             self._engine,
@@ -104,44 +104,52 @@ class Steps:
         return after, before
 
     def _plan(self, step: PlanEvent, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        asked = plan_request(step.plan, settings, self._deployment)
-        self._config.override(settings)  # settings that contradict the function's own fail here, once
+        asked = plan_request(step.plan, settings, self._deployment, self._config)
         run = place_of(step.run, "$.run", self._deployment)
-        with self._opened(run) as (session, store):
-            progress = planning.plan_run(
-                store, asked, session, self._timed, step.position or None, self._deployment.check
-            )
+        with self._opened(run) as (worker, store):
+            progress = planning.plan_run(store, asked, worker, step.position or None)
         return run_replies.plan_reply(run, progress)
 
     def _estimate(self, step: EstimateEvent, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        asked = plan_request(step.estimate, settings, self._deployment)
+        asked = plan_request(step.estimate, settings, self._deployment, self._config)
         with deployed_session(self._engine) as session:
-            estimate = estimating.estimate_run(
-                asked, session, self._timed, step.position or None, self._deployment.check
-            )
-        return run_replies.estimate_reply(estimate)
+            progress = planning.count_run(asked, self._worker(session), step.position or None)
+        estimate = estimating.estimate(
+            progress.totals,
+            asked.functions,
+            asked.speeds,
+            prices.load(),
+            "arm64" if platform.machine() == "aarch64" else "x86_64",
+        )
+        return run_replies.estimate_reply(progress, estimate)
 
     def _finish(self, step: FinishEvent) -> Mapping[str, Any]:
         check_source(step.asked)
         run = place_of(step.finish, "$.finish", self._deployment)
-        with self._opened(run) as (session, store):
-            batches = finishing.list_left(store, session, self._timed) if step.moves_first else 0
-            if batches:
-                return run_replies.again_reply(run, batches)
-            report = finishing.finish_run(store, session, self._timed, self._deployment.check)
-        return run_replies.finish_reply(run, report)
+        with self._opened(run) as (worker, store):
+            description = store.read_description()
+            if step.moves_first:
+                left = finishing.left_batches(store, description)
+                store.write_todo(left)
+                if left:
+                    return run_replies.again_reply(run, len(left))
+            report = finishing.finish_run(store, worker, step.position.next_list)
+        return run_replies.finish_reply(run, description, report, step.position)
 
     def _abort(self, step: AbortEvent) -> Mapping[str, Any]:
         run = place_of(step.abort, "$.abort", self._deployment)
-        with self._opened(run) as (session, store):
-            report = finishing.abort_run(store, session, self._timed, self._deployment.check)
-        return run_replies.abort_reply(run, report)
+        with self._opened(run) as (worker, store):
+            next_list = finishing.abort_run(store, worker, step.position.next_list)
+        return run_replies.abort_reply(run, next_list)
 
     @contextmanager
-    def _opened(self, run: Run) -> Iterator[tuple[TransferSession, RunStore]]:
-        """Provide the session of the files, and the store of the run's objects."""
+    def _opened(self, run: Run) -> Iterator[tuple[Worker, RunStore]]:
+        """Provide what moves the files, and the store of the run's objects."""
         with deployed_session(self._engine) as session, results_session(self._engine) as results:
-            yield session, RunStore(run, results, self._timed)
+            yield self._worker(session), RunStore(run, results, self._timed)
+
+    def _worker(self, session: TransferSession) -> Worker:
+        return Worker(session, self._timed, self._deployment.check_work)
 
 
 # Moves what is left of a batch, and returns its outcome after and before.

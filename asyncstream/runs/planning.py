@@ -5,10 +5,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from asyncstream.pipeline.session import TransferSession
+from asyncstream.runs.costs import Speeds
 from asyncstream.runs.descriptions import Kind, Totals
-from asyncstream.runs.run_store import RunStore, Timed
-from asyncstream.runs.running import Check, allow_all
+from asyncstream.runs.run_store import RunStore
+from asyncstream.runs.running import Worker
 
 
 class PlanRequest(Struct, frozen=True, kw_only=True):
@@ -21,6 +21,7 @@ class PlanRequest(Struct, frozen=True, kw_only=True):
         kind: see `Kind`.
         settings: settings of `TransferConfig` for all batches.
         functions: how many workers are expected at once.
+        speeds: how fast each is.
         version_id: the version of an archive; empty for the current one.
         select, encoding, as_gzip: which files of an archive, and how; see `Entries`.
         ranges, header: how to cut a text; see `Lines`.
@@ -33,6 +34,7 @@ class PlanRequest(Struct, frozen=True, kw_only=True):
     kind: Kind = "prefix"
     settings: Mapping[str, Any] = {}
     functions: int = 50
+    speeds: Speeds = Speeds()
     version_id: str = ""
     select: str = "*"
     encoding: str = ""
@@ -54,13 +56,11 @@ class PlanProgress(Struct, frozen=True):
     position: Any = None
 
 
-def plan_run(
-    store: RunStore,
-    asked: PlanRequest,
-    session: TransferSession,
-    timed: Timed,
-    position: Any = None,
-    check: Check = allow_all,
-) -> PlanProgress:
+def plan_run(store: RunStore, asked: PlanRequest, worker: Worker, position: Any = None) -> PlanProgress:
     """Write batches until the plan is whole, or until the time is up."""
+    raise NotImplementedError
+
+
+def count_run(asked: PlanRequest, worker: Worker, position: Any = None) -> PlanProgress:
+    """Count what a plan would have, without writing anything, until that is whole or the time is up."""
     raise NotImplementedError

@@ -9,6 +9,7 @@ import pytest
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.lab.s3 import LabS3
+from asyncstream.runs.costs import Speeds
 from asyncstream.runs.planning import PlanRequest
 from tests.fake_runs import FakeRuns
 
@@ -44,13 +45,13 @@ class TestPlan:
     ) -> None:
         reply = deliver({"plan": {"source": f"s3://{source}/big/a/"}, "run": run})
 
-        assert runs.asked == [
-            PlanRequest(
-                source=f"s3://{source}/big/a/",
-                destination=f"s3://{target}/out/big/a/",
-                base=f"s3://{source}/",
-            )
-        ]
+        [asked] = runs.asked
+        assert asked == PlanRequest(
+            source=f"s3://{source}/big/a/",
+            destination=f"s3://{target}/out/big/a/",
+            base=f"s3://{source}/",
+            speeds=asked.speeds,
+        )
         assert reply == {
             "run": run,
             "pending": False,
@@ -97,10 +98,22 @@ class TestPlan:
         assert (first["pending"], second["pending"]) == (True, False)
         assert runs.positions == [None, runs.position]
 
+    def test_a_plan_knows_how_fast_the_function_is(
+        self, deliver: Deliver, runs: FakeRuns, source: str, run: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")
+        settings = {"max_concurrency": 3, "multipart": True}
+        deliver({"plan": {"source": f"s3://{source}/big/", "settings": settings}, "run": run})
+
+        assert runs.asked[0].speeds == Speeds(memory_mb=1769, slots=3, multipart=True)
+        assert runs.asked[0].settings == settings
+
     def test_an_estimate_has_its_figures(self, deliver: Deliver, source: str) -> None:
         reply = deliver({"estimate": {"source": f"s3://{source}/big/"}})
 
-        assert reply == {"pending": False, "position": {}, "estimate": {"files": 1_000}}
+        assert (reply["pending"], reply["position"]) == (False, {})
+        assert (reply["estimate"]["files"], reply["estimate"]["functions"]) == (30, 50)
+        assert reply["estimate"]["dollars"]["transitions"] > 0
 
     @pytest.mark.parametrize(
         ("change", "error"),
@@ -255,9 +268,10 @@ class TestFinish:
             "run": planned,
             "pending": False,
             "again": False,
-            "files": 30,
-            "skipped": 0,
-            "bytes": 3000,
+            "position": {},
+            "batches": 3,
+            "completed": 0,
+            "joined": "",
             "totals": {"files": 30, "batches": 3},
         }
 
@@ -286,9 +300,10 @@ class TestFinish:
             "run": planned,
             "pending": False,
             "again": True,
+            "position": {},
             "batches": 2,
             "todo": {"bucket": target, "key": "out/many-files/a/todo.json"},
         }
 
     def test_uploads_are_dropped(self, deliver: Deliver, planned: str) -> None:
-        assert deliver({"abort": planned}) == {"run": planned, "pending": False, "aborted": 3}
+        assert deliver({"abort": planned}) == {"run": planned, "pending": False, "position": {}}
