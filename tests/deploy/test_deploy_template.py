@@ -17,8 +17,10 @@ from botocore.loaders import Loader
 from packaging.version import Version
 
 from asyncstream.deadline import LONGEST_INVOCATION
-from asyncstream.events import direct
+from asyncstream.events import direct, run_input
 from asyncstream.events.deployment import DESTINATION, SOURCE, TRANSFORMS, TRIGGER, Deployment
+from asyncstream.events.reading import read
+from asyncstream.events.run_input import RunInput
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline import plan
 from asyncstream.pipeline.config import ENV_PREFIX, TransferConfig
@@ -300,6 +302,19 @@ def test_sample_events_are_what_the_handlers_read(
     assert len(direct.event_pairs(event)) == pairs
     assert direct.named_settings(sample, event) == settings
     assert event.report_uri is None or S3Object.from_uri(event.report_uri)
+
+
+@pytest.mark.parametrize("name", ["many-files", "many-files-inventory", "many-files-again"])
+def test_sample_inputs_are_what_the_state_machine_takes(root: Path, name: str) -> None:
+    sample = json.loads((root / "deploy" / "events" / f"{name}.json").read_text())
+    asked = read(sample, RunInput)
+
+    run_input.check_source(asked)
+    if asked.source:
+        clean = S3Prefix("destination-bucket", "clean/")
+        deployment = Deployment(S3Prefix("source-bucket"), clean, S3Prefix("other"))
+        request = run_input.plan_request(asked, sample.get("settings", {}), deployment, TransferConfig())
+        assert request.destination.startswith(clean.uri)
 
 
 def test_samconfig_names_parameters_that_exist(root: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from .simulated_account import THROTTLED, Account, Ended
 
-BATCHES, SECONDS = 500, 20.0
+# A plan aims at batches of this many seconds.
+BATCHES, SECONDS = 500, 60.0
 SEEDS = range(5)
 # Until 2026-11 throttled invocations shared this retrier with other errors.
 FORMER = {"ErrorEquals": [THROTTLED], "IntervalSeconds": 1, "MaxAttempts": 6, "BackoffRate": 2}
