@@ -11,7 +11,7 @@ from awslambdaric.lambda_runtime_marshaller import to_json
 
 from asyncstream import AsyncstreamError
 
-from .asl_machine import Failed
+from .asl_machine import Execution, Failed
 
 
 class Context:
@@ -76,3 +76,9 @@ class Function:
 
 def number_of(batch: str) -> int:
     return int(batch.rpartition("/")[2].removesuffix(".jsonl"))
+
+
+def failure(execution: Execution) -> str:
+    """Return the message of the function's error that ended an execution."""
+    assert execution.status == "FAILED"
+    return str(json.loads(execution.cause)["errorMessage"])

@@ -3,7 +3,6 @@
 The steps of the run behind the function end as each test says; see `FakeRuns`.
 """
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -14,8 +13,8 @@ from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault
 from tests.fake_runs import FakeRuns
 
-from .asl_machine import LONGEST_CAUSE, THROTTLED, Execution, StepFunctions
-from .many_files import Function
+from .asl_machine import LONGEST_CAUSE, THROTTLED, StepFunctions
+from .many_files import Function, failure
 
 SOURCE = {"source": "s3://raw/in/"}
 RUN = "s3://clean/out/many-files/run/"
@@ -28,12 +27,6 @@ def runs(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
     runs = FakeRuns(BATCHES)
     runs.install(monkeypatch)
     return runs
-
-
-def failure(execution: Execution) -> str:
-    """Return the message of the function's error that ended an execution."""
-    assert execution.status == "FAILED"
-    return str(json.loads(execution.cause)["errorMessage"])
 
 
 class TestPlan:
