@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from asyncstream.runs.descriptions import Description, Totals
+from asyncstream.runs.places import Run
+from asyncstream.runs.rows import Row, encode_rows
 from tests.handlers.archives.packing import pack
 from tests.servers.base import until
 
@@ -63,17 +67,15 @@ class Deployed:
     def wait_for_copies(self, *keys: str) -> None:
         until(lambda: set(keys) <= self.copies().keys(), WAIT_SECONDS)
 
-    def run(self, kind: str, **given: Any) -> Any:
-        """Run the state machine; return its output."""
+    def run(self, **given: Any) -> Any:
+        """Run the state machine; return its ended execution."""
         states = self.client("stepfunctions")
-        arn = states.start_execution(
-            stateMachineArn=self.outputs["ManyFilesArn"], input=json.dumps({"kind": kind, **given})
-        )["executionArn"]
+        arn = states.start_execution(stateMachineArn=self.outputs["ManyFilesArn"], input=json.dumps(given))[
+            "executionArn"
+        ]
         told = states.describe_execution
         until(lambda: told(executionArn=arn)["status"] != "RUNNING", WAIT_SECONDS)
-        execution = told(executionArn=arn)
-        assert execution["status"] == "SUCCEEDED", execution
-        return json.loads(execution["output"])
+        return told(executionArn=arn)
 
 
 @pytest.fixture(scope="module")
@@ -248,13 +250,70 @@ def wait_for_dead_letter(stack: Deployed, text: str) -> None:
     until(received, WAIT_SECONDS)
 
 
-def test_the_state_machine_copies_a_listing(stack: Deployed) -> None:
+def plan(stack: Deployed, name: str) -> str:
+    """Write a run of two batches of five files each, whose names start with this one; return its place."""
+    place = f"s3://{stack.bucket('Destination')}/many-files/{name}/"
+    run, s3 = Run.from_uri(place), stack.client("s3")
+    copy = f"s3://{stack.bucket('Destination')}/{name}"
+    sources = [(number, stack.put(f"{name}/{number}", b"x" * number)) for number in range(10)]
+    rows = [Row(source, f"{copy}/{number}", size=number) for number, source in sources]
+    described = Description(
+        source=f"s3://{stack.bucket('Source')}/{name}/",
+        destination=f"{copy}/",
+        totals=Totals(files=10, batches=2),
+    )
+    contents = {
+        run.batch(0): encode_rows(rows[:5]),
+        run.batch(1): encode_rows(rows[5:]),
+        run.description: msgspec.json.encode(described),
+    }
+    for where, content in contents.items():
+        s3.put_object(Bucket=where.bucket, Key=where.key, Body=content)
+    return place
+
+
+def test_the_state_machine_moves_what_is_left_of_a_run(stack: Deployed) -> None:
+    """MiniStack runs the Map, and tells no number of redrives."""
+    place = plan(stack, "left")
+    execution = stack.run(run=place, functions=2)
+
+    assert execution["status"] == "SUCCEEDED", execution
+    output = json.loads(execution["output"])
+    assert (output["run"], output["batches"], output["again"]) == (place, 2, False)
+    found = {key: size for key, size in stack.copies().items() if key.startswith("left/")}
+    assert found == {f"left/{number}": number for number in range(10)}
+
+
+def test_a_run_fails_with_its_failures_and_moves_the_rest(stack: Deployed) -> None:
+    place = plan(stack, "failing")
+    stack.client("s3").delete_object(Bucket=stack.bucket("Source"), Key="failing/7")
+    execution = stack.run(run=place)
+
+    assert execution["status"] == "FAILED", execution
+    assert "1 of 10 files failed, and 1 of 2 batches" in execution["cause"]
+    stack.put("failing/7", b"x")
+    assert stack.run(run=place)["status"] == "SUCCEEDED"
+    assert stack.copies()["failing/7"] == 1
+
+
+def test_a_message_moves_a_batch(stack: Deployed) -> None:
+    place = plan(stack, "sent")
+    stack.client("sqs").send_message(
+        QueueUrl=stack.outputs["QueueUrl"], MessageBody=json.dumps({"batch": f"{place}plan/000001.jsonl"})
+    )
+
+    stack.wait_for_copies("many-files/sent/done/000001.json", "sent/9")
+    assert "sent/0" not in stack.copies()
+
+
+def test_the_state_machine_copies_a_prefix(stack: Deployed) -> None:
     for number in range(5):
         stack.put(f"listed/{number}", b"x" * number)
 
-    output = stack.run("listing", bucket=stack.bucket("Source"), prefix="listed/")
+    execution = stack.run(source=f"s3://{stack.bucket('Source')}/listed/")
 
-    assert [child["failed"] for child in output] == [0] * 5
+    assert execution["status"] == "SUCCEEDED", execution
+    assert json.loads(execution["output"])["totals"]["files"] == 5
     found = {key: size for key, size in stack.copies().items() if key.startswith("listed/")}
     assert found == {f"listed/{number}": number for number in range(5)}
 
@@ -265,20 +324,22 @@ def test_the_state_machine_copies_a_listing(stack: Deployed) -> None:
 )
 def test_the_state_machine_copies_what_a_list_names(stack: Deployed, kind: str, text: str) -> None:
     source = stack.put(f"named/{kind}", b"named")
-    stack.put(f"lists/{kind}", text.format(source=source).encode())
+    place = stack.put(f"lists/{kind}", text.format(source=source).encode())
 
-    stack.run(kind, bucket=stack.bucket("Source"), key=f"lists/{kind}")
+    execution = stack.run(kind=kind, source=place)
 
+    assert execution["status"] == "SUCCEEDED", execution
     assert stack.copies()[f"named/{kind}"] == 5
 
 
 def test_the_state_machine_unpacks_one_archive_by_several_functions(stack: Deployed) -> None:
     files = {f"{number // 100}/{number:04d}.txt": b"%d" % number for number in range(5_000)}
-    stack.put("large/big.zip", pack(files))
+    place = stack.put("large/big.zip", pack(files))
 
-    output = stack.run("unzip", bucket=stack.bucket("Source"), key="large/big.zip", slice_size=500)
+    execution = stack.run(kind="zip", source=place, functions=4)
 
-    assert [(child["copied"], child["failed"]) for child in output] == [(500, 0)] * 10
+    assert execution["status"] == "SUCCEEDED", execution
+    assert json.loads(execution["output"])["batches"] > 1
     assert stack.copies().items() >= {f"large/big/{name}": len(body) for name, body in files.items()}.items()
 
 
