@@ -179,12 +179,14 @@ class File:
         while self._parts is not None and (unfinished := self._parts.take_unfinished()) is not None:
             self._discard(unfinished)
         may_continue = self._context.deadline.pauses and self._work.continuable
+        source = facts.job.source
+        may_keep = bool(facts.part_plan.first and self._context.ends.source_of(source).is_continuable(source))
         self._ending = file_ends.choose_ending(facts, error, self._work, may_continue)
         self._error = self._ending.error
         if isinstance(error, BuffersNeeded) and self._ending.needs is not None and not self._stop:
             self._buffer_parts(error, self._ending.needs)
         # Keep the upload even if no part is confirmed: keeping it costs no request, aborting it costs one.
-        elif self._ending.pending and facts.upload is not None and facts.part_plan.first and facts.etag:
+        elif self._ending.pending and facts.upload is not None and may_keep and facts.etag:
             self._to(State.PAUSING)
             self._next = self._work.pause(facts)
         elif facts.upload is not None or facts.open_range is not None or facts.output is not None:
