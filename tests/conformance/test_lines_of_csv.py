@@ -1,6 +1,7 @@
 """Ranges of a CSV: line ends within quotes, transforms, and the ranges put together again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from asyncstream import Concat, CutInQuotes, KiB, Lines, MiB, S3Object, S3Prefix, TransferReport
 from asyncstream.transforms import map_csv
 from tests.servers import Bucket, S3Server, content
+from tests.servers.base import GUARD_SECONDS
 
 from .faulty_transport import DownloadBroken
 from .fixture_types import Copy, StopAfter
@@ -121,6 +123,29 @@ def test_ranges_are_transformed_as_the_whole_is(
     joined = Concat(S3Object(bucket.name, "joined"), header="first")
     copy([(S3Prefix(bucket.name, "copies/part-"), joined)]).raise_for_failures()
     assert bucket.get("joined") == bucket.get("whole")
+
+
+@on_the_lab
+@pytest.mark.parametrize("engine", ["threads", "asyncio"], indirect=True)
+def test_ranges_are_transformed_at_once(split: Callable[..., TransferReport], bucket: Bucket) -> None:
+    """Two transforms wait for each other: one range after the other would break the barrier."""
+    both = Barrier(2)
+
+    class Waiting:
+        def __init__(self) -> None:
+            self._has_met = False
+
+        def feed(self, chunk: bytes | memoryview) -> Iterable[bytes]:
+            if not self._has_met:
+                both.wait(GUARD_SECONDS)
+            self._has_met = True
+            return [bytes(chunk)]
+
+        def finish(self) -> bytes:
+            return b""
+
+    split(PLAIN, 2, transform=Waiting, max_concurrency=2).raise_for_failures()
+    assert made(bucket) == PLAIN
 
 
 @on_the_lab

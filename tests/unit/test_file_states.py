@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, SourceChanged, UploadGone
+from asyncstream.locations import S3Object
 from asyncstream.objects import CompletedPart, MultipartUpload
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.body import StopFlag
@@ -118,9 +119,13 @@ class Script:
         deadline = Deadline(None, lambda: 0.0, pauses=pauses)
         nothing: Any = None
         retrying = Retrying(RetryPolicy(), deadline, nothing)
-        context = TransferContext(Ends(nothing, nothing, retrying), nothing, nothing, progress.ignore)
+        ends = Ends({S3Object: cast("Any", self)}, nothing, retrying)
+        context = TransferContext(ends, nothing, nothing, progress.ignore)
         job = Job(source(0), target(0), continuation=LEFT if continued else None)
         self.file = Watched(job, 0, cast("Any", self), context, UNTRACED, StopFlag())
+
+    def is_continuable(self, source: S3Object) -> bool:
+        return True
 
     def first_task(self, file: FileFacts, needs: Needs) -> Task[Any]:
         kind = Begin if file.job.continuation is None else Resume

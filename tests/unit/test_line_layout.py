@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncstream import CutInQuotes, InputError, Lines, S3Object
+from asyncstream import CutInQuotes, InputError, Lines, S3Object, S3Prefix
 from asyncstream.archives.line_layout import (
     check_header,
     check_plain,
@@ -16,6 +16,7 @@ from asyncstream.archives.line_layout import (
 )
 from asyncstream.archives.pack_members import Member
 from asyncstream.objects import ByteRange
+from asyncstream.runs.rows import LineRanges, Row, decode_rows, encode_rows
 
 TEXT = S3Object("raw", "text")
 lines = st.sampled_from([b"", b"\r", b"a", b"bc\r", b"d" * 9, b"e" * 40])
@@ -160,3 +161,17 @@ def test_ranges_and_versions_that_cannot_be_are_refused(given: dict[str, object]
 def test_the_numbers_to_make_are_those_of_only() -> None:
     assert Lines(TEXT, 7).numbers == [range(7)]
     assert Lines(TEXT, 7, only="0,3-6").numbers == [range(1), range(3, 7)]
+
+
+@pytest.mark.parametrize(
+    ("size", "etag", "version"),
+    [(100, '"e"', (100, '"e"')), (None, '"e"', (None, "")), (100, "", (None, ""))],
+)
+def test_a_row_pins_the_version_that_it_knows(
+    size: int | None, etag: str, version: tuple[int | None, str]
+) -> None:
+    row = Row("s3://raw/text", "s3://clean/x/", size, etag, lines=LineRanges(9, "7", header=True, csv=True))
+    [again] = decode_rows(encode_rows([row]), "a batch")
+    lines, folder = again.pair
+    assert lines == Lines(TEXT, 9, True, "7", True, *version)
+    assert folder == S3Prefix("clean", "x/")
