@@ -51,12 +51,14 @@ class FinishPosition(Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         completed: giant files that are complete.
         failed: failures so far.
         errors: the first of them.
+        redrives: the redrive that it is of: after another one, the step starts over.
     """
 
     next_list: Annotated[int, Meta(ge=0)] = 0
     completed: int = 0
     failed: int = 0
     errors: list[str] = []
+    redrives: int = 0
 
 
 class FinishEvent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +83,12 @@ class FinishEvent(Struct, frozen=True, forbid_unknown_fields=True):
     def moves_first(self) -> bool:
         """Whether the batches that are not done are to be moved, before the run can be finished."""
         return (self.redrives or 0) > (self.moved_at or 0)
+
+    @property
+    def continues_at(self) -> FinishPosition:
+        """Where to continue: at the start, if the execution was redriven since the position was replied."""
+        redrives = self.redrives or 0
+        return self.position if self.position.redrives == redrives else FinishPosition(redrives=redrives)
 
 
 class AbortEvent(Struct, frozen=True, forbid_unknown_fields=True):

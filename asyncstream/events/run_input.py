@@ -47,7 +47,7 @@ class RunInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         select: of an archive: a pattern of names.
         encoding: of an archive: the encoding of names that are not marked as UTF-8.
         as_gzip: of an archive: whether to make gzip files without inflating.
-        ranges: of a text: the number of ranges to cut it into.
+        ranges: of a text: the number of ranges to cut it into; null: as the plan chooses.
         header: of a text: whether the first line is put at the start of each range.
         join: of a text: the object to put the ranges together in at the end.
     """
@@ -130,8 +130,6 @@ def _check_options(asked: RunInput) -> None:
                 raise InputError(
                     f"the input has the kind {asked.kind!r}: leave out `{name}`, which is for {kind!r}"
                 )
-    if asked.kind == "lines" and asked.ranges is None and asked.join:
-        raise InputError("the input has `join`: it must have `ranges`, too")
 
 
 def _check_settings(settings: Mapping[str, Any], deployment: Deployment) -> None:

@@ -134,6 +134,7 @@ def _add_up(earlier: FinishPosition, report: FinishReport) -> FinishPosition:
         completed=earlier.completed + report.completed,
         failed=max(earlier.failed, report.failed, len(errors)),
         errors=errors,
+        redrives=earlier.redrives,
     )
 
 

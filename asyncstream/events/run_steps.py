@@ -133,8 +133,8 @@ class Steps:
                 store.write_todo(left)
                 if left:
                     return run_replies.again_reply(run, len(left))
-            report = finishing.finish_run(store, worker, step.position.next_list)
-        return run_replies.finish_reply(run, description, report, step.position)
+            report = finishing.finish_run(store, worker, step.continues_at.next_list)
+        return run_replies.finish_reply(run, description, report, step.continues_at)
 
     def _abort(self, step: AbortEvent) -> Mapping[str, Any]:
         run = place_of(step.abort, "$.abort", self._deployment)

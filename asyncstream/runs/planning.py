@@ -24,7 +24,7 @@ class PlanRequest(Struct, frozen=True, kw_only=True):
         speeds: how fast each is.
         version_id: the version of an archive; empty for the current one.
         select, encoding, as_gzip: which files of an archive, and how; see `Entries`.
-        ranges, header: how to cut a text; see `Lines`.
+        ranges, header: how to cut a text; see `Lines`. None: as many ranges as its size asks for.
         join: where to put the ranges of a text together; empty: nowhere.
     """
 

@@ -236,6 +236,20 @@ class TestRedrive:
         assert start.redrive(execution).status == "SUCCEEDED"
         assert runs.moved.total() == BATCHES + 3
 
+    def test_a_redrive_completes_giants_from_the_first_list_on(
+        self, start: StepFunctions, runs: FakeRuns, function: Function
+    ) -> None:
+        """An earlier invocation of the last step could not complete one; the last one is redriven."""
+        runs.finishes, runs.giant_fails = 3, True
+        execution = start.start(SOURCE)
+        assert "1 of 240 files failed, and 0 of 24 batches" in failure(execution)
+        runs.finishes, runs.giant_fails = 3, False
+        function.payloads.clear()
+
+        assert start.redrive(execution).status == "SUCCEEDED"
+        assert function.steps == ["finish"] * 3
+        assert runs.positions == [None, 0, 1, 2, 0, 1, 2]
+
     def test_a_redrive_of_a_last_step_that_died_moves_nothing(
         self, start: StepFunctions, runs: FakeRuns, function: Function
     ) -> None:
