@@ -12,7 +12,7 @@ import msgspec
 from asyncstream.errors import FilesFailed, encodable
 from asyncstream.events.run_events import FinishPosition
 from asyncstream.runs import finishing
-from asyncstream.runs.descriptions import Description
+from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.estimating import Estimate
 from asyncstream.runs.finishing import FinishReport
 from asyncstream.runs.outcomes import BatchOutcome, RowLeft
@@ -39,7 +39,7 @@ def plan_reply(run: Run, progress: PlanProgress) -> Mapping[str, Any]:
         "position": _position(progress.position),
         "batches": progress.totals.batches,
         "todo": _todo(run),
-        "totals": msgspec.to_builtins(progress.totals),
+        "totals": _counts(progress.totals),
     }
 
 
@@ -110,7 +110,7 @@ def finish_reply(
         "batches": report.batches,
         "completed": so_far.completed,
         "joined": report.joined,
-        "totals": msgspec.to_builtins(description.totals),
+        "totals": _counts(description.totals),
     }
 
 
@@ -154,6 +154,11 @@ def _failure_message(run: Run, description: Description, report: FinishReport, s
 def _shown(row: RowLeft) -> str:
     why = "out of time" if row.error is None else f"{row.error.type}: {row.error.message}"
     return encodable(f"{row.source}: {why}"[:MAX_MESSAGE])
+
+
+def _counts(totals: Totals) -> Mapping[str, Any]:
+    """Return what a plan has counted, without what only an estimate needs."""
+    return {name: getattr(totals, name) for name in ("files", "bytes", "largest", "giants", "left_out")}
 
 
 def _todo(run: Run) -> Mapping[str, str]:

@@ -16,6 +16,8 @@ from tests.fake_runs import FakeRuns
 from .deliveries import Deliver, copied
 from .trigger_events import s3_put, sqs
 
+COUNTS = {"files": 30, "bytes": 0, "largest": 0, "giants": 0, "left_out": {}}
+
 
 @pytest.fixture(autouse=True)
 def steps(runs: FakeRuns) -> FakeRuns:
@@ -58,7 +60,7 @@ class TestPlan:
             "position": {},
             "batches": 3,
             "todo": {"bucket": target, "key": "out/many-files/a/todo.json"},
-            "totals": {"files": 30, "batches": 3},
+            "totals": COUNTS,
         }
 
     @pytest.mark.parametrize(
@@ -271,7 +273,7 @@ class TestFinish:
             "batches": 3,
             "completed": 0,
             "joined": "",
-            "totals": {"files": 30, "batches": 3},
+            "totals": COUNTS,
         }
 
     def test_what_is_left_is_an_error(self, deliver: Deliver, runs: FakeRuns, planned: str) -> None:
