@@ -190,6 +190,10 @@ class LineTooLong(TransformError):
     """A line or record is longer than the memory reserved for one."""
 
 
+class CutInQuotes(AsyncstreamError, ValueError):
+    """A range of the lines of a CSV starts or ends within quotes. Nothing of it was made visible."""
+
+
 class OutputTooLarge(TransformError):
     """A transform produced more bytes than its limit allows; see `transforms/running.py`."""
 
@@ -336,6 +340,16 @@ class UploadGone(S3Error):
     """The multipart upload no longer exists: another client or a lifecycle rule aborted it."""
 
     starts_over = True
+
+
+class CopyRefused(S3Error):
+    """The server does not copy parts, or the role may not read the source: the file starts over."""
+
+    starts_over = True
+
+
+class PartsMissing(AsyncstreamError):
+    """Parts of an upload that several transfers fill are missing. The upload is still there."""
 
 
 class PartsNotListed(S3Error):

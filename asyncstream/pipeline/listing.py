@@ -1,15 +1,18 @@
 """Turn pairs into jobs, by listing the prefixes among them."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 from asyncstream.errors import AsyncstreamError, InputError, NothingToTransfer, S3Error
 from asyncstream.locations import (
     Lines,
     LocalFolder,
     Pack,
+    S3Object,
     S3Prefix,
     SourceFolder,
     TarEntries,
@@ -20,22 +23,26 @@ from asyncstream.locations import (
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.pipeline.jobs import Jobs, Known, Pair
 from asyncstream.ports import Listing
 from asyncstream.units import MiB
 
 # Bytes of a key kept for comparison: the text, and its entry in a set.
 _SEEN_BYTES = 200
+NOTHING_KNOWN: Mapping[Any, Known] = MappingProxyType({})
 _Ask = Callable[[str | None], Awaitable[tuple[list[ListedObject], str | None]]]
 
 
-async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) -> Jobs:
+async def list_files(
+    ends: Ends, pairs: Sequence[Pair], room: float = math.inf, known: Mapping[Any, Known] = NOTHING_KNOWN
+) -> Jobs:
     """List the prefixes among the pairs, and return the files to copy. Folder markers are only counted.
 
     Args:
         ends: the source to list.
         pairs: the result of `jobs.check_pairs`.
         room: bytes of memory for the listed files and their results.
+        known: what an earlier listing has told of the sources.
 
     Raises:
         NothingToTransfer: no object exists under one of the prefixes, other than folder markers.
@@ -58,12 +65,20 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
             if ends.archives is not None and isinstance(source, ZipEntry):
                 with suppress(AsyncstreamError):  # only this file fails, when it opens
                     await ends.retrying.run(partial(ends.archives.prepare, source))
-            work.add(position)
+            work.add(position, known.get(source) if known else None)
         if isinstance(source, TarEntries | TarEntry):
             needs_order = partial(ends.source_of(source).needs_order, source)
             work.in_order |= await ends.retrying.run(needs_order)
     work.check_distinct()
     return work
+
+
+async def list_objects(ends: Ends, prefix: S3Prefix) -> list[S3Object]:
+    """Return the objects under a prefix; see `TransferSession.list_objects`."""
+    work = Jobs([(prefix, prefix)])
+    with suppress(NothingToTransfer):
+        await _list(prefix, 0, work, partial(_page, prefix, ends), math.inf)
+    return [S3Object.from_uri(job.source.uri) for job in work]
 
 
 async def list_entries(ends: Ends, entries: ZipEntries | TarEntries) -> list[ListedObject]:
@@ -135,7 +150,7 @@ async def _list(prefix: SourceFolder, position: int, work: Jobs, ask: _Ask, room
             )
         token = following
     work.folder_markers += len(markers)
-    if len(work) == begin:
+    if len(work) == begin and not (isinstance(prefix, Lines) and prefix.only):  # no line may start in a range
         only = f" but {len(markers):,} folder markers" if markers else ""
         raise NothingToTransfer(f"nothing is stored under {prefix}{only}")
 

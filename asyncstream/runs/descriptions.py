@@ -94,6 +94,7 @@ class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
         settings: settings of `TransferConfig` for all batches, beside those of the workers.
         totals: what the plan has counted.
         join: `s3://bucket/key`: the ranges of a text are put together here at the end; empty: they are not.
+        header: whether each range of the text has its first line.
     """
 
     format: int = FORMAT
@@ -103,6 +104,7 @@ class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
     settings: Mapping[str, Any] = {}
     totals: Totals
     join: str = ""
+    header: bool = False
 
 
 def decode_description(content: bytes, name: object) -> Description:

@@ -235,6 +235,9 @@ class MemoryStore:
     def is_scattered(self, source: S3Object) -> bool:
         return False
 
+    def is_continuable(self, source: S3Object) -> bool:
+        return True
+
     def plan_copies(self, source: S3Object, length: int) -> None:
         return None
 
@@ -308,7 +311,11 @@ class MemoryStore:
             return Written(etag, self._checksum_if_verified(content))
 
     async def create_upload(
-        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: S3Object,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
         async with self._operation("create_upload", target.key):
             upload_id = f"upload-{next(self._ids)}"

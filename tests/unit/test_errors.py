@@ -30,6 +30,7 @@ ERRORS = [
     (errors.DamagedInput("x"), errors.CorruptInput, False),
     (errors.MemoryNeeded("x"), errors.TransformError, False),
     (errors.LineTooLong("x"), errors.TransformError, False),
+    (errors.CutInQuotes("x"), ValueError, False),
     (errors.OutputTooLarge("x"), errors.TransformError, False),
     (errors.CredentialsExpired("x"), PermissionError, True),
     (errors.ChecksumRefused("x"), RuntimeError, True),
@@ -58,6 +59,8 @@ ERRORS = [
     (errors.S3Error("x", "Teapot", 418), RuntimeError, False),
     (errors.ReplyIncomplete("x"), errors.S3Error, False),
     (errors.UploadGone("x"), errors.S3Error, False),
+    (errors.CopyRefused("x"), errors.S3Error, False),
+    (errors.PartsMissing("x"), errors.AsyncstreamError, False),
     (errors.WriteConflict("x"), errors.S3Error, False),
     (errors.PartsNotListed("x"), errors.S3Error, False),
 ]
@@ -67,6 +70,7 @@ STARTS_OVER = {
     errors.NotResumable,
     errors.PartsNotListed,
     errors.UploadGone,
+    errors.CopyRefused,
     errors.WriteConflict,
 }
 
