@@ -48,18 +48,21 @@ class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
     thousand_transitions: Usd | None = None
 
     def compute_usd(self, gb_seconds: float, architecture: Architecture) -> float:
-        """Return the USD for one invocation.
+        """Return the USD for one invocation; see `gb_seconds_usd`."""
+        return self.gb_seconds_usd(gb_seconds, architecture) + self.million_invocations / 1e6
+
+    def gb_seconds_usd(self, gb_seconds: float, architecture: Architecture) -> float:
+        """Return the USD for Lambda compute, without invocations.
 
         Raises:
             ConfigError: the table has no price for this architecture.
         """
         try:
-            each = self.gb_second[architecture]
+            return gb_seconds * self.gb_second[architecture]
         except KeyError:
             raise ConfigError(
                 f"the price table of {self.date} has no gb_second for {architecture}: add it"
             ) from None
-        return gb_seconds * each + self.million_invocations / 1e6
 
     def transitions_usd(self, transitions: int) -> float:
         """Return the USD for state transitions.

@@ -179,6 +179,7 @@ class Packer:
         totals = self.totals
         totals.files += 1
         totals.giants += 1
+        totals.ranges += len(giant.ranges)
         totals.uploads += 1
         totals.parts += giant.parts.planned
         totals.gets += giant.parts.planned

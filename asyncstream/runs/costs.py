@@ -2,6 +2,8 @@
 
 A worker has three things that run out: slots, the network card, and CPU time. Files share them, so a batch
 takes as long as the scarcest, if enough files are in flight at once, and never less than its longest stream.
+This is a lower bound: if two are about as scarce, files wait for each other, and a simulated batch takes up
+to a fifth longer (`tests/simulated_run.py`).
 """
 
 from typing import Annotated
@@ -29,7 +31,8 @@ class Cost(Struct, frozen=True, array_like=True, gc=False):
     """What work takes of a worker. Costs of different work add up.
 
     Attributes:
-        slots: seconds of one slot: waiting for first bytes, and moving bytes over one connection.
+        slots: seconds of one slot, if the others are idle: CPU for requests, waiting for first bytes, and
+            moving bytes over one connection.
         card: seconds of the network card, in the direction that takes longer.
         cpu: seconds of one vCPU.
         longest: seconds of the longest stream, which other slots cannot shorten. A sum has the larger one.
@@ -100,6 +103,11 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The share of one vCPU that the worker has: at most 1, because Python runs on one at a time."""
         return min(self.memory_mb / MB_PER_VCPU, 1.0)
 
+    @property
+    def stream_byte(self) -> float:
+        """Seconds of a byte over one connection that has card and CPU for itself."""
+        return max(1 / (self.stream_mb * MB), self.cpu_gb / GB / self.vcpus)
+
     def seconds(self, cost: Cost) -> float:
         """Return how long one worker takes."""
         return max(self.shared_seconds(cost), cost.longest)
@@ -123,15 +131,15 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         size = GUESSED_BYTES if size is None else size
         if size > self.part_bytes:
             return self._upload_cost(size)
-        slots = 2 * self.first_byte + size / (self.stream_mb * MB)
+        slots = 2 * self.first_byte + self.cpu_file / self.vcpus + size * self.stream_byte
         return Cost(slots, size / (self.card_mb * MB), self.cpu_file + size / GB * self.cpu_gb, slots)
 
     def _upload_cost(self, size: int) -> Cost:
         """Return the cost of a file in parts, with the requests that create and complete its upload."""
         parts = self.range_cost(size, self.parts_of(size))
-        ends = Cost(2 * self.first_byte, 0.0, self.cpu_file, 2 * self.first_byte)
-        longest = ends.longest + (parts.longest if self.multipart else parts.slots)
-        return Cost(parts.slots + ends.slots, parts.card, parts.cpu + ends.cpu, longest)
+        ends = 2 * self.first_byte + self.cpu_file / self.vcpus
+        longest = ends + (parts.longest if self.multipart else parts.slots)
+        return Cost(parts.slots + ends, parts.card, parts.cpu + self.cpu_file, longest)
 
     def range_cost(self, length: int, parts: int) -> Cost:
         """Return the cost of parts of a giant file: a GET and an UploadPart each, all at once.
@@ -140,7 +148,7 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             length: bytes of all parts.
             parts: their number.
         """
-        waits, moving = 2 * self.first_byte, length / (self.stream_mb * MB)
+        waits, moving = 2 * self.first_byte + self.cpu_file / self.vcpus, length * self.stream_byte
         cpu = parts * self.cpu_file + length / GB * self.cpu_gb
         return Cost(parts * waits + moving, length / (self.card_mb * MB), cpu, waits + moving / parts)
 
@@ -156,12 +164,12 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             largest: bytes of the largest entry after inflating; 0: unknown, so all are taken for alike.
         """
         read = decoded if stored is None else stored
-        slots = 2 * files * self.first_byte + decoded / (self.stream_mb * MB)
-        cpu = files * self.cpu_entry + decoded / GB * self.cpu_gb
-        if stored is None or stored < decoded:
-            cpu += decoded / GB * self.cpu_inflate_gb
-        longest = 2 * self.first_byte + (largest or decoded / max(files, 1)) / (self.stream_mb * MB)
-        return Cost(slots, max(read, decoded) / (self.card_mb * MB), cpu, longest)
+        deflated = stored is None or stored < decoded
+        computing = files * self.cpu_entry + (decoded / GB * self.cpu_inflate_gb if deflated else 0.0)
+        slots = 2 * files * self.first_byte + computing / self.vcpus + decoded * self.stream_byte
+        cpu = computing + decoded / GB * self.cpu_gb
+        share = max(largest / decoded if decoded else 0.0, 1 / max(files, 1))
+        return Cost(slots, max(read, decoded) / (self.card_mb * MB), cpu, slots * share)
 
     def lines_cost(self, length: int, ranges: int) -> Cost:
         """Return the cost of ranges of lines: a GET to find each end, then a GET and a PUT.
@@ -171,7 +179,7 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ranges: their number, at most 10,000.
         """
         assert 0 < ranges <= MAX_PARTS  # noqa: S101 - `Lines` has the same limit
-        waits, moving = 3 * self.first_byte, length / (self.stream_mb * MB)
-        # Half of `cpu_file` is one request.
-        cpu = ranges * 1.5 * self.cpu_file + length / GB * self.cpu_gb
+        asking = 1.5 * self.cpu_file  # half of `cpu_file` is one request
+        waits, moving = 3 * self.first_byte + asking / self.vcpus, length * self.stream_byte
+        cpu = ranges * asking + length / GB * self.cpu_gb
         return Cost(ranges * waits + moving, length / (self.card_mb * MB), cpu, waits + moving / ranges)

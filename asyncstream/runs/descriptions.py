@@ -25,6 +25,7 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
         left_out: objects that are not copied, by reason: see `inventory.LeftOut`.
         batches: number of batches.
         giants: files that are cut into ranges.
+        ranges: the ranges of all giants.
         puts: files that are one PUT.
         uploads: files that are an upload of parts, giants among them.
         parts: the parts of all these uploads.
@@ -43,6 +44,7 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
     left_out: dict[str, int] = {}
     batches: int = 0
     giants: int = 0
+    ranges: int = 0
     puts: int = 0
     uploads: int = 0
     parts: int = 0

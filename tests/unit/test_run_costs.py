@@ -24,14 +24,14 @@ ROUND = Speeds(
 SIZES = st.integers(0, 5 * GiB)
 
 
-def test_a_file_waits_for_two_replies_and_moves_once() -> None:
+def test_a_file_computes_waits_for_two_replies_and_moves() -> None:
     cost = ROUND.file_cost(100 * MB)
 
-    assert cost == Cost(slots=2 * 0.5 + 10, card=5, cpu=2 + 10, longest=11)
+    assert cost == Cost(slots=2 + 2 * 0.5 + 10, card=5, cpu=2 + 10, longest=13)
 
 
 def test_an_empty_file_costs_its_two_requests() -> None:
-    assert ROUND.file_cost(0) == Cost(slots=1, card=0, cpu=2, longest=1)
+    assert ROUND.file_cost(0) == Cost(slots=3, card=0, cpu=2, longest=3)
 
 
 def test_a_file_of_unknown_size_costs_the_guess() -> None:
@@ -43,7 +43,7 @@ def test_a_larger_file_waits_for_each_part_and_two_more() -> None:
     cost = ROUND.file_cost(250 * MB)
 
     assert ROUND.parts_of(250 * MB) == 3
-    assert cost == Cost(slots=3 + 25 + 1, card=12.5, cpu=3 * 2 + 25 + 2, longest=29)
+    assert cost == Cost(slots=3 * 3 + 25 + 3, card=12.5, cpu=3 * 2 + 25 + 2, longest=37)
 
 
 def test_parts_at_once_make_the_longest_stream_shorter() -> None:
@@ -59,13 +59,13 @@ def test_parts_at_once_make_the_longest_stream_shorter() -> None:
 def test_parts_of_a_giant_share_the_slots() -> None:
     cost = ROUND.range_cost(400 * MB, 8)
 
-    assert cost == Cost(slots=8 + 40, card=20, cpu=16 + 40, longest=1 + 5)
+    assert cost == Cost(slots=8 * 3 + 40, card=20, cpu=16 + 40, longest=3 + 5)
 
 
 def test_entries_of_an_archive_cost_their_inflated_bytes() -> None:
     cost = ROUND.archive_cost(files=10, decoded=100 * MB, stored=30 * MB)
 
-    assert cost == Cost(slots=10 + 10, card=5, cpu=10 + 10 + 5, longest=1 + 1)
+    assert cost == Cost(slots=10 + 15 + 10, card=5, cpu=10 + 10 + 5, longest=3.5)
 
 
 def test_stored_entries_are_not_inflated() -> None:
@@ -73,13 +73,13 @@ def test_stored_entries_are_not_inflated() -> None:
 
 
 def test_the_largest_entry_is_the_longest_stream() -> None:
-    assert ROUND.archive_cost(10, 100 * MB, largest=90 * MB).longest == 1 + 9
+    assert ROUND.archive_cost(10, 100 * MB, largest=90 * MB).longest == 0.9 * 35
 
 
 def test_ranges_of_lines_wait_for_one_reply_more() -> None:
     cost = ROUND.lines_cost(100 * MB, 5)
 
-    assert cost == Cost(slots=5 * 1.5 + 10, card=5, cpu=5 * 3 + 10, longest=1.5 + 2)
+    assert cost == Cost(slots=5 * 4.5 + 10, card=5, cpu=5 * 3 + 10, longest=4.5 + 2)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,12 @@ def test_a_worker_takes_as_long_as_the_scarcest(cost: Cost, seconds: float) -> N
 
 def test_a_small_function_has_a_share_of_a_cpu() -> None:
     assert Speeds(memory_mb=512).seconds(Cost(cpu=1)) == pytest.approx(1769 / 512)
+
+
+def test_a_connection_is_no_faster_than_the_cpu() -> None:
+    """128 MB are 0.072 vCPU: at 2.84 CPU seconds a GB, 25 MB/s."""
+    assert 1 / Speeds(memory_mb=128).stream_byte == pytest.approx(25.5 * MB, rel=0.01)
+    assert 1 / Speeds().stream_byte == pytest.approx(53 * MB)
 
 
 def test_more_than_one_cpu_does_not_help_python() -> None:
