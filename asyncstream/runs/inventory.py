@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from asyncstream.errors import InputError
-from asyncstream.events.reading import shown
 from asyncstream.locations import S3Object, is_folder_marker
+from asyncstream.runs.shown import shown
 
 # S3 answers a GET of these with 403 (InvalidObjectState) until they are restored. GLACIER_IR can be read.
 ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
