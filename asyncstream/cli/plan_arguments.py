@@ -46,7 +46,11 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_prefix", metavar="RUN", help="s3://bucket/RUN/, where to write the plan")
     _add_source(parser)
     add = parser.add_argument
-    add("--if-exists", choices=("overwrite", "skip", "fail"), help="if a destination exists; default: overwrite")
+    add(
+        "--if-exists",
+        choices=("overwrite", "skip", "fail"),
+        help="if a destination exists; default: overwrite",
+    )
     add("--copy-tags", action=argparse.BooleanOptionalAction, help="copy the tags of each object, too")
     add("--transform", metavar="NAME", help="transform each file; see `asyncstream copy --help`")
     add(
@@ -64,6 +68,7 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
     _add_source(parser)
     add = parser.add_argument
     add("--report", metavar="FILE", help="JSON of `asyncstream compare --json`, to take measured speeds from")
+    add("--way", default="threads", metavar="NAME", help="variant of that report; default: %(default)s")
     add("--prices", metavar="FILE", help="a price table in the format of asyncstream/prices.json")
     add("--transform", metavar="NAME", help="transform each file: giant files are then not cut")
     _add_access(parser)
@@ -77,7 +82,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--shard", metavar="K/N", help="move every Nth batch, from batch K on, 0 to N-1; such as 3/20"
     )
-    parser.add_argument("--max-concurrency", type=int, metavar="N", help="files or parts in flight; default: 10")
+    parser.add_argument(
+        "--max-concurrency", type=int, metavar="N", help="files or parts in flight; default: 10"
+    )
     parser.add_argument("--memory-limit", type=parse_bytes, metavar="SIZE", help="default: 64MiB")
     _add_access(parser)
 
@@ -90,13 +97,21 @@ def add_finish(parser: argparse.ArgumentParser) -> None:
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="s3://bucket/prefix, or an object with --kind")
-    parser.add_argument("destination", metavar="DESTINATION", help="s3://bucket/prefix that files are copied to")
+    parser.add_argument(
+        "destination", metavar="DESTINATION", help="s3://bucket/prefix that files are copied to"
+    )
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--kind", choices=get_args(Kind), default="prefix", help="what SOURCE is; default: %(default)s")
-    add("--functions", type=int, default=50, metavar="N", help="the most workers at once; default: %(default)s")
+    add(
+        "--functions",
+        type=int,
+        default=50,
+        metavar="N",
+        help="most workers at once; default: %(default)s",
+    )
     add("--memory", type=int, default=512, metavar="MB", help="memory of a worker; default: %(default)s")
     add("--concurrency", type=int, default=10, metavar="N", help="slots of a worker; default: %(default)s")
     add("--strip", metavar="PREFIX", help="start of the keys that DESTINATION replaces; default: SOURCE's")

@@ -7,15 +7,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from asyncstream import prices
 from asyncstream.cli.ends import read_access
 from asyncstream.errors import InputError
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
-from asyncstream.runs.calibration import read_speeds
+from asyncstream.runs.calibration import calibrate
 from asyncstream.runs.costs import Speeds
-from asyncstream.runs.estimating import estimate_run, render
+from asyncstream.runs.estimating import estimate as estimate_totals
+from asyncstream.runs.estimating import render
 from asyncstream.runs.finishing import abort_run, finish_run, left_batches
 from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.runs.places import Run
@@ -38,7 +42,9 @@ def plan(options: argparse.Namespace) -> int:
     with _open(options) as (store, worker):
         progress = plan_run(store, asked, worker)
     totals = progress.totals
-    left_out = "".join(f", {number:,} {reason} left out" for reason, number in sorted(totals.left_out.items()))
+    left_out = "".join(
+        f", {number:,} {reason} left out" for reason, number in sorted(totals.left_out.items())
+    )
     _say(
         f"{totals.files:,} files, {rounded(totals.bytes)}, in {totals.batches:,} batches, {totals.giants:,} "
         f"files cut{left_out}: next, asyncstream run {store.run.uri}"
@@ -50,13 +56,13 @@ def estimate(options: argparse.Namespace) -> int:
     """Run `asyncstream estimate` and return the exit code."""
     speeds = Speeds(memory_mb=options.memory, slots=options.concurrency)
     if options.report is not None:
-        speeds = read_speeds(Path(options.report), speeds)
+        speeds = calibrate(_read_json(options.report), options.way, speeds)
     settings = {} if options.transform is None else {"transform": options.transform}
     table = prices.load(None if options.prices is None else Path(options.prices))
     asked = _asked(options, speeds, settings)
     with _open_worker(options) as worker:
         progress = count_run(asked, worker)
-    print(render(estimate_run(progress.totals, asked.functions, speeds, table)))  # noqa: T201 - the result
+    print(render(estimate_totals(progress.totals, asked.functions, speeds, table)))  # noqa: T201 - the result
     return OK
 
 
@@ -111,9 +117,9 @@ def _chosen(options: argparse.Namespace, store: RunStore) -> Iterable[int]:
     """
     description = store.read_description()
     count = description.totals.batches
-    number = options.batch if options.batch is not None else _array_index()
     if options.shard is not None:
         return _shard(options.shard, left_batches(store, description))
+    number = options.batch if options.batch is not None else _array_index()
     if number is None:
         return left_batches(store, description)
     if not 0 <= number < count:
@@ -136,6 +142,14 @@ def _shard(text: str, numbers: Iterable[int]) -> list[int]:
     if match is None or int(match[1]) >= int(match[2]):
         raise InputError(f"--shard {text!r} is not a share: write 0/20 to 19/20")
     return [number for number in numbers if number % int(match[2]) == int(match[1])]
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = msgspec.json.decode(Path(path).read_bytes(), type=dict)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"--report {path}: {error}") from None
+    return found
 
 
 def _asked(options: argparse.Namespace, speeds: Speeds, settings: dict[str, object]) -> PlanRequest:

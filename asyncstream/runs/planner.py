@@ -25,8 +25,9 @@ AT_ONCE = 8
 _WRITTEN_TOGETHER = 64
 # Giant files whose uploads are created together, and are in one list for the last step.
 _OPENED_TOGETHER = 500
-# Seconds before the deadline at which a step stops to read, to write what it has; at most half of its time.
-_SECONDS_TO_WRITE = 20.0
+# Seconds before the deadline at which a step stops to read, to write what it has; at most this share of all.
+SECONDS_TO_WRITE = 20.0
+SHARE_TO_WRITE = 0.5
 
 
 class PlanProgress(Struct, kw_only=True):
@@ -110,7 +111,7 @@ class Planner:
             await self._read_text(ends)
             return True
         deadline, maker = ends.retrying.deadline, RowMaker(self._asked)
-        reserve = min(_SECONDS_TO_WRITE, deadline.left() / 2)
+        reserve = min(SECONDS_TO_WRITE, deadline.left() * SHARE_TO_WRITE)
         before = dict(ends.requests)
         place, position = self._asked.place, self.progress.position
         pages = read_pages(ends, engine, self._asked.kind, place, position, AT_ONCE)
