@@ -151,7 +151,7 @@ async def _list(prefix: SourceFolder, position: int, work: Jobs, ask: _Ask, room
             )
         token = following
     work.folder_markers += len(markers)
-    if len(work) == begin:
+    if len(work) == begin and not (isinstance(prefix, Lines) and prefix.only):  # no line may start in a range
         only = f" but {len(markers):,} folder markers" if markers else ""
         raise NothingToTransfer(f"nothing is stored under {prefix}{only}")
 

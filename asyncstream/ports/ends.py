@@ -198,6 +198,10 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """Whether a range costs as much as all bytes up to its end, because it is decoded from the start."""
         return False
 
+    def is_continuable(self, source: Source_contra) -> bool:
+        """Whether a later transfer may continue what this one has sent of it."""
+        return True
+
     def plan_copies(self, source: Source_contra, length: int) -> Cut | None:
         """Return its parts if the destination's server is to copy some of them; None if it is not.
 

@@ -235,6 +235,9 @@ class MemoryStore:
     def is_scattered(self, source: S3Object) -> bool:
         return False
 
+    def is_continuable(self, source: S3Object) -> bool:
+        return True
+
     def plan_copies(self, source: S3Object, length: int) -> None:
         return None
 
