@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,13 @@ def estimate(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run `asyncstream run` and return the exit code."""
+    share = None if options.shard is None else _parse_shard(options.shard)
+    number = options.batch
+    if number is None and share is None:
+        number = _array_index()
     with _open(options) as (store, worker):
-        outcomes = [_move(store, number, worker) for number in _chosen(options, store)]
+        chosen = _batches(store, number) if share is None else _shard(store, *share)
+        outcomes = [_move(store, number, worker) for number in chosen]
     left = sum(len(outcome.left) for outcome in outcomes)
     _say(f"{len(outcomes):,} batches, {left:,} files left")
     return FAILED if left else OK
@@ -109,22 +114,25 @@ def _move(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
     return outcome
 
 
-def _chosen(options: argparse.Namespace, store: RunStore) -> Iterable[int]:
-    """Return the numbers of the batches to move.
+def _batches(store: RunStore, number: int | None) -> list[int]:
+    """Return the number of one batch, or those of all that are not done.
 
     Raises:
-        InputError: they are not batches of the run.
+        InputError: there is no such batch.
     """
     description = store.read_description()
     count = description.totals.batches
-    if options.shard is not None:
-        return _shard(options.shard, left_batches(store, description))
-    number = options.batch if options.batch is not None else _array_index()
     if number is None:
         return left_batches(store, description)
     if not 0 <= number < count:
         raise InputError(f"batch {number} does not exist: {store.run.uri} has {count:,}, from 0 on")
     return [number]
+
+
+def _shard(store: RunStore, share: int, shares: int) -> list[int]:
+    """Return the numbers of a share of the batches, of those that are not done."""
+    left = left_batches(store, store.read_description())
+    return [number for number in left if number % shares == share]
 
 
 def _array_index() -> int | None:
@@ -137,11 +145,11 @@ def _array_index() -> int | None:
     return None
 
 
-def _shard(text: str, numbers: Iterable[int]) -> list[int]:
+def _parse_shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if match is None or int(match[1]) >= int(match[2]):
         raise InputError(f"--shard {text!r} is not a share: write 0/20 to 19/20")
-    return [number for number in numbers if number % int(match[2]) == int(match[1])]
+    return int(match[1]), int(match[2])
 
 
 def _read_json(path: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.planning import plan_run
 from asyncstream.runs.run_store import RunStore
 from asyncstream.runs.running import Worker
-from tests.servers.base import GUARD_SECONDS, until
+from tests.servers.base import until
 
 from .command_line import Ended
 
@@ -53,7 +53,22 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
         yield lab
 
 
-def start(number: int) -> subprocess.Popen[str]:
+@pytest.fixture
+def start() -> Iterator[Callable[[int], subprocess.Popen[str]]]:
+    """Start a process that moves a batch; those that still run at the end are killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(number: int) -> subprocess.Popen[str]:
+        started.append(_start(number))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _start(number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "asyncstream.cli.main", "run", "s3://runs/1/", "--engine", "threads"],
         cwd=ROOT,
@@ -72,7 +87,9 @@ def sent(lab: LabS3) -> Counter[int]:
     )
 
 
-def test_killed_processes_are_repeated_and_send_no_part_twice(lab: LabS3, run: Callable[..., Ended]) -> None:
+def test_killed_processes_are_repeated_and_send_no_part_twice(
+    lab: LabS3, run: Callable[..., Ended], start: Callable[[int], subprocess.Popen[str]]
+) -> None:
     with TransferSession("threads") as session:
         config = TransferConfig()
         store = RunStore(Run(S3Prefix("runs", "1/")), session, lambda: config)
@@ -84,7 +101,7 @@ def test_killed_processes_are_repeated_and_send_no_part_twice(lab: LabS3, run: C
     assert totals.batches >= PROCESSES
     running = {number: start(number) for number in range(totals.batches)}
 
-    until(lambda: len(sent(lab)) >= totals.parts // 4, seconds=GUARD_SECONDS)
+    until(lambda: len(sent(lab)) >= totals.parts // 4, seconds=1_000)
     peaks = [_peak(process) for process in running.values() if process.poll() is None]
     alive = [number for number, process in running.items() if process.poll() is None]
     killed = random.Random(1).sample(alive, KILLED)
