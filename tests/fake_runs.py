@@ -9,10 +9,12 @@ from typing import Any, Literal
 import pytest
 
 from asyncstream.runs import finishing, planning, running
+from asyncstream.runs.batching import PackerState
 from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.finishing import FinishReport
 from asyncstream.runs.outcomes import BatchOutcome, RowError, RowLeft
-from asyncstream.runs.planning import PlanProgress, PlanRequest
+from asyncstream.runs.plan_requests import PlanRequest
+from asyncstream.runs.planner import PlanProgress
 from asyncstream.runs.run_store import RunStore
 from asyncstream.runs.running import Worker
 
@@ -28,10 +30,9 @@ class FakeRuns:
         batches: number of batches.
         ends: how the runs of a batch end, by its number, in order; "done" after them.
         plans, finishes, aborts: invocations that a step takes; an estimate takes `plans`.
-        position: what a plan that runs out of time continues with.
         message: why rows fail.
         asked: what was planned.
-        positions: where each step started, beside batches.
+        positions: the list of uploads with which each last step, or abort, started.
         moved: how often each batch was run.
         giant_fails: whether a giant file cannot be completed by a last step that runs out of time.
         raises: errors to raise by the next steps, in order.
@@ -41,7 +42,6 @@ class FakeRuns:
         self.batches = batches
         self.ends: dict[int, list[End]] = {}
         self.plans = self.finishes = self.aborts = 1
-        self.position: Any = {"at": 1}
         self.message = "S3 denied the request"
         self.asked: list[PlanRequest] = []
         self.positions: list[Any] = []
@@ -59,9 +59,9 @@ class FakeRuns:
         monkeypatch.setattr(finishing, "finish_run", self.finish_run)
         monkeypatch.setattr(finishing, "abort_run", self.abort_run)
 
-    def plan_run(self, store: RunStore, asked: PlanRequest, worker: Worker, position: Any) -> PlanProgress:
-        progress = self.count_run(asked, worker, position)
-        if progress.position is None:
+    def plan_run(self, store: RunStore, asked: PlanRequest, worker: Worker) -> PlanProgress:
+        progress = self.count_run(asked, worker)
+        if progress.whole:
             store.write_todo(range(self.batches))
             described = Description(
                 source=asked.source,
@@ -73,14 +73,12 @@ class FakeRuns:
             store.write_json(store.run.description, described)
         return progress
 
-    def count_run(self, asked: PlanRequest, worker: Worker, position: Any) -> PlanProgress:
+    def count_run(self, asked: PlanRequest, worker: Worker) -> PlanProgress:
         self._take()
         self.asked.append(asked)
-        self.positions.append(position)
         self.plans -= 1
-        if self.plans > 0:
-            return PlanProgress(Totals(batches=1), self.position)
-        return PlanProgress(Totals(files=self.batches * ROWS, batches=self.batches))
+        totals = Totals(files=self.batches * ROWS, batches=self.batches)
+        return PlanProgress(asked=asked, packer=PackerState(totals=totals), whole=self.plans <= 0)
 
     def run_batch(self, store: RunStore, number: int, worker: Worker) -> BatchOutcome:
         worker.timed()

@@ -1,7 +1,7 @@
 """Events of the steps of a run, which the state machine of `deploy/template.yaml` sends. Does no I/O.
 
-Each step may run out of time. Its reply then says so, and the state machine sends the event again, with the
-`position` of the reply.
+Each step but an estimate may run out of time. Its reply then says so, and the state machine sends the event
+again, with the `position` of the reply. A plan finds in S3 what it has done.
 """
 
 from collections.abc import Mapping
@@ -21,20 +21,17 @@ class PlanEvent(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         plan: what to plan.
-        run: where to write it: `s3://bucket/RUN/`.
-        position: where to continue, from the reply of an earlier invocation; empty at the start.
+        run: where to write it, or where an earlier invocation has started to: `s3://bucket/RUN/`.
     """
 
     plan: RunInput
     run: str
-    position: Any = None
 
 
 class EstimateEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """An event that asks what a run would take; see `PlanEvent`."""
 
     estimate: RunInput
-    position: Any = None
 
 
 class BatchEvent(Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,12 +15,14 @@ from asyncstream.pipeline.jobs import check_pairs
 from asyncstream.pipeline.memory import lambda_memory
 from asyncstream.runs.costs import Speeds
 from asyncstream.runs.descriptions import Kind
-from asyncstream.runs.planning import PlanRequest
+from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.unzipping import Entries
 from asyncstream.units import MiB
 
 # Step Functions developer guide, "Distributed Map": concurrent child executions.
 MOST_FUNCTIONS = 10_000
+# As in `PlanRequest`.
+MOST_RANGES = 10_000
 # Part of the names of customers' keys in `extra_args`.
 _KEY = "CustomerKey"
 # Fields that only one kind of source has.
@@ -28,6 +30,7 @@ _OPTIONS: Mapping[str, Sequence[str]] = {
     "zip": ("version_id", "select", "encoding", "as_gzip"),
     "lines": ("ranges", "header", "join"),
 }
+_LISTS = ("inventory", "jsonl", "csv")
 
 
 class RunInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -47,7 +50,7 @@ class RunInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         select: of an archive: a pattern of names.
         encoding: of an archive: the encoding of names that are not marked as UTF-8.
         as_gzip: of an archive: whether to make gzip files without inflating.
-        ranges: of a text: the number of ranges to cut it into; null: as the plan chooses.
+        ranges: of a text: the number of ranges to cut it into; 0: chosen by its size.
         header: of a text: whether the first line is put at the start of each range.
         join: of a text: the object to put the ranges together in at the end.
     """
@@ -64,7 +67,7 @@ class RunInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     select: Annotated[str, Meta(min_length=1)] = "*"
     encoding: str = ""
     as_gzip: bool = False
-    ranges: Annotated[int, Meta(ge=1)] | None = None
+    ranges: Annotated[int, Meta(ge=0, le=MOST_RANGES)] = 0
     header: bool = False
     join: str = ""
 
@@ -94,15 +97,16 @@ def plan_request(
     return PlanRequest(
         source=source.uri,
         destination=destination.uri,
-        base=deployment.source.uri if deployment.source is not None else "",
         kind=asked.kind,
         settings=settings,
         functions=asked.functions,
         speeds=_speeds(config.override(settings)),
+        strip=_strip(asked, deployment),
         version_id=asked.version_id,
         select=asked.select,
         encoding=asked.encoding,
         as_gzip=asked.as_gzip,
+        unpack=deployment.unpack and not asked.destination,
         ranges=asked.ranges,
         header=asked.header,
         join=asked.join,
@@ -114,6 +118,13 @@ def _speeds(config: TransferConfig) -> Speeds:
     memory = lambda_memory()
     usual = Speeds(slots=config.max_concurrency, multipart=config.multipart)
     return usual if memory is None else structs.replace(usual, memory_mb=memory // MiB)
+
+
+def _strip(asked: RunInput, deployment: Deployment) -> str | None:
+    """Return the start of the keys in a list, which the destination replaces; None for other kinds."""
+    if asked.kind not in _LISTS:
+        return None
+    return deployment.source.prefix if deployment.source is not None else ""
 
 
 def check_source(asked: RunInput) -> None:

@@ -17,7 +17,7 @@ from asyncstream.runs.estimating import Estimate
 from asyncstream.runs.finishing import FinishReport
 from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
-from asyncstream.runs.planning import PlanProgress
+from asyncstream.runs.planner import PlanProgress
 
 # An execution's Cause may have 32,768 characters: JSON of the error's message, type and stack trace, written
 # by Lambda's runtime client. In it a byte of the message takes at most three characters: two bytes (ä) take
@@ -32,11 +32,11 @@ WAITS = (5, 15, 45)
 
 
 def plan_reply(run: Run, progress: PlanProgress) -> Mapping[str, Any]:
-    """Return how far a plan is, and where the list of its batches is."""
+    """Return whether a plan takes another invocation, and where the list of its batches is."""
     return {
         "run": run.uri,
-        "pending": progress.position is not None,
-        "position": _position(progress.position),
+        "pending": not progress.whole,
+        "position": {},
         "batches": progress.totals.batches,
         "todo": _todo(run),
         "totals": _counts(progress.totals),
@@ -44,10 +44,9 @@ def plan_reply(run: Run, progress: PlanProgress) -> Mapping[str, Any]:
 
 
 def estimate_reply(progress: PlanProgress, estimate: Estimate) -> Mapping[str, Any]:
-    """Return how far an estimate is, and its figures."""
+    """Return the figures of an estimate, and whether all files were counted before the time was up."""
     return {
-        "pending": progress.position is not None,
-        "position": _position(progress.position),
+        "whole": progress.whole,
         "estimate": msgspec.to_builtins(estimate),
     }
 
@@ -163,8 +162,3 @@ def _counts(totals: Totals) -> Mapping[str, Any]:
 
 def _todo(run: Run) -> Mapping[str, str]:
     return {"bucket": run.todo.bucket, "key": run.todo.key}
-
-
-def _position(position: Any) -> Any:
-    """Return a position as a path of the state machine can name it: never null."""
-    return {} if position is None else position

@@ -107,13 +107,13 @@ class Steps:
         asked = plan_request(step.plan, settings, self._deployment, self._config)
         run = place_of(step.run, "$.run", self._deployment)
         with self._opened(run) as (worker, store):
-            progress = planning.plan_run(store, asked, worker, step.position or None)
+            progress = planning.plan_run(store, asked, worker)
         return run_replies.plan_reply(run, progress)
 
     def _estimate(self, step: EstimateEvent, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = plan_request(step.estimate, settings, self._deployment, self._config)
         with deployed_session(self._engine) as session:
-            progress = planning.count_run(asked, self._worker(session), step.position or None)
+            progress = planning.count_run(asked, self._worker(session))
         estimate = estimating.estimate(
             progress.totals,
             asked.functions,

@@ -84,7 +84,6 @@ _PLAN = {
         "encoding": "cp932",
     },
     "run": _RUN,
-    "position": {"prefix": SOURCE, "after": "in/a"},
 }
 _FINISH = {"finish": _RUN, "redrives": 1, "moved_at": 0, "asked": {"source": SOURCE, "functions": 2}}
 _PACK = {
@@ -109,7 +108,7 @@ FILE_EVENTS: tuple[Any, ...] = (
     {"files": [_ENTRIES, _FILES[0], _SLICE, _STARTED], "config": {"max_attempts": 1}},
     _PLAN,
     _PLAN | {"plan": {"source": SOURCE}},
-    {"estimate": _PLAN["plan"], "position": {}},
+    {"estimate": _PLAN["plan"]},
     {"batch": f"{_RUN}plan/000001.jsonl"},
     _FINISH,
     _FINISH | {"redrives": 0},

@@ -46,7 +46,7 @@ KINDS = (
         {"batchItemFailures"},
         {"results"},
         {"run", "pending"},
-        {"estimate", "pending"},
+        {"estimate", "whole"},
         {"batch", "again"},
     ),
     {"errorType", "errorMessage"},

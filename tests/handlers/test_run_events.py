@@ -10,7 +10,7 @@ import pytest
 from asyncstream.errors import ConnectionFailed
 from asyncstream.lab.s3 import LabS3
 from asyncstream.runs.costs import Speeds
-from asyncstream.runs.planning import PlanRequest
+from asyncstream.runs.plan_requests import PlanRequest
 from tests.fake_runs import FakeRuns
 
 from .deliveries import Deliver, copied
@@ -51,7 +51,6 @@ class TestPlan:
         assert asked == PlanRequest(
             source=f"s3://{source}/big/a/",
             destination=f"s3://{target}/out/big/a/",
-            base=f"s3://{source}/",
             speeds=asked.speeds,
         )
         assert reply == {
@@ -89,16 +88,36 @@ class TestPlan:
         [asked] = runs.asked
         assert (asked.kind, asked.destination) == (kind, f"s3://{target}/{folder}")
 
-    def test_out_of_time_the_reply_has_its_position(
-        self, deliver: Deliver, runs: FakeRuns, source: str, run: str
-    ) -> None:
+    def test_out_of_time_it_is_pending(self, deliver: Deliver, runs: FakeRuns, source: str, run: str) -> None:
         runs.plans = 2
         event = {"plan": {"source": f"s3://{source}/big/"}, "run": run}
-        first = deliver(event)
-        second = deliver(event | {"position": first["position"]})
 
-        assert (first["pending"], second["pending"]) == (True, False)
-        assert runs.positions == [None, runs.position]
+        assert [deliver(event)["pending"] for _ in range(2)] == [True, False]
+
+    def test_keys_in_lists_lose_the_deployed_source(
+        self, deliver: Deliver, runs: FakeRuns, source: str, run: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DEPLOYED_SOURCE", f"s3://{source}/big/")
+        deliver({"plan": {"kind": "csv", "source": f"s3://{source}/big/list.csv"}, "run": run})
+        deliver({"plan": {"source": f"s3://{source}/big/"}, "run": run})
+
+        assert [asked.strip for asked in runs.asked] == ["big/", None]
+
+    def test_archives_are_unpacked_if_the_function_unpacks(
+        self,
+        deliver: Deliver,
+        runs: FakeRuns,
+        source: str,
+        target: str,
+        run: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("ASYNCSTREAM_UNPACK", "zip")
+        asked = {"source": f"s3://{source}/big/"}
+        deliver({"plan": asked, "run": run})
+        deliver({"plan": asked | {"destination": f"s3://{target}/out/x/"}, "run": run})
+
+        assert [asked.unpack for asked in runs.asked] == [True, False]
 
     def test_a_plan_knows_how_fast_the_function_is(
         self, deliver: Deliver, runs: FakeRuns, source: str, run: str, monkeypatch: pytest.MonkeyPatch
@@ -113,7 +132,7 @@ class TestPlan:
     def test_an_estimate_has_its_figures(self, deliver: Deliver, source: str) -> None:
         reply = deliver({"estimate": {"source": f"s3://{source}/big/"}})
 
-        assert (reply["pending"], reply["position"]) == (False, {})
+        assert reply["whole"]
         assert (reply["estimate"]["files"], reply["estimate"]["functions"]) == (30, 50)
         assert reply["estimate"]["dollars"]["transitions"] > 0
 
