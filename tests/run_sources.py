@@ -75,7 +75,7 @@ class ListedBucket:
         length: keys of a page.
         pause: awaited before each reply.
         overlap: keys that a page repeats from the page before.
-        ignores_after: whether it lists from the first key, whatever it is asked.
+        ignores_after: whether it always lists from the first key.
     """
 
     def __init__(
