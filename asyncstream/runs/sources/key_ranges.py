@@ -2,8 +2,8 @@
 
     (after, until]    keys that follow `after`, up to `until`; without end if `until` is empty
 
-A listing starts as one range. A long range is cut at the names of folders that it has yet to list. Whatever
-texts the cuts are at, the ranges stay disjoint and leave nothing out.
+A listing starts as one range. A long range is cut at the names of folders that it has yet to list. Any text
+can be a cut: the ranges stay disjoint and leave nothing out.
 """
 
 from collections.abc import Sequence
