@@ -100,8 +100,8 @@ class ListedObject(Struct, frozen=True):
     """One object of a listing, or one file of a folder: its `key` is then its path within the folder.
 
     `modified` is when it was last changed, in seconds since 1970; 0 if unknown.
-    `row` is the number of its row in the directory of an archive. An `archived` object cannot be read until it
-    is restored.
+    `row` is the number of its row in the directory of an archive. An `archived` object cannot be read until
+    it is restored.
     """
 
     key: str
