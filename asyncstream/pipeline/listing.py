@@ -104,7 +104,8 @@ async def slice_archive(ends: Ends, entries: ZipEntries, size: int) -> list[ZipE
     if size < 1:
         raise InputError(f"a slice of {size} rows is not possible: give at least 1")
     assert ends.archives is not None  # noqa: S101 - it was opened for these entries
-    return await ends.retrying.run(partial(ends.archives.cut, entries, size))
+    shares = await ends.retrying.run(partial(ends.archives.cut, entries, size))
+    return [share.entries for share in shares]
 
 
 async def _list_archive(entries: ZipEntries, position: int, work: Jobs, ends: Ends, room: float) -> None:
