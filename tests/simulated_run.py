@@ -99,13 +99,9 @@ class Worker:
         self.requests: Counter[str] = Counter()
 
     def batch_seconds(self, rows: Iterable[Row]) -> float:
-        """Return how long a batch takes: its rows, two outcomes that are not there, files, outcome."""
-        around = [
-            self._ask("GetObject"),
-            self._ask("GetObject"),
-            self._ask("GetObject"),
-            self._ask("PutObject"),
-        ]
+        """Return how long a batch takes: no outcome is there, the run, its rows, the files, the outcome."""
+        operations = ["GetObject"] * 4 + ["PutObject"]
+        around = [self._ask(operation) for operation in operations]
         alone = run_tasks(self._machine, [iter([step for steps in around for step in steps])])
         return alone + run_tasks(self._machine, (task for row in rows for task in self._tasks(row)))
 

@@ -20,8 +20,9 @@ IMPORT_CPU = 0.213
 # Seconds between the end of a batch and the start of the next in its place: the state machine notices the
 # end, starts an execution and invokes the function. An assumption.
 HAND_OUT_SECONDS = 0.2
-# Requests of a batch beside its files: GETs of its rows and of two possible outcomes, a PUT of its outcome.
-BATCH_GETS, BATCH_PUTS = 3, 1
+# Requests of a batch beside its files: GETs of two possible outcomes, of the run's description and of the
+# batch's rows, and a PUT of its outcome.
+BATCH_GETS, BATCH_PUTS = 4, 1
 # Seconds of a LIST of 1,000 keys; an assumption. The lab's model has no larger latency for lists.
 LIST_SECONDS = 0.1
 # CPU seconds of planning a file: 5 µs to pack it (measured), 20 µs to read its row (an assumption).

@@ -208,7 +208,7 @@ def test_lambda_starts_a_thousand_functions_at_once() -> None:
 def test_requests_are_those_of_files_batches_and_plan() -> None:
     totals = replace(TOTALS, uploads=2, giants=1, parts=2500, ranges=20, gets=3498, source_lists=7)
     assert requests_of(totals) == {
-        "GetObject": 3498 + 3 * 100,
+        "GetObject": 3498 + 4 * 100,
         "PutObject": 1000 + 2 * 100 + 2,
         "CreateMultipartUpload": 2,
         "UploadPart": 2500,
@@ -222,7 +222,7 @@ def test_dollars_are_priced_by_part() -> None:
     prices = PriceTable("2000-01-01", "nowhere", "us-east-1", {"arm64": 2.0}, 1e6, 1000.0, 10.0, 1000.0)
     dollars = estimate(TOTALS, 10, Speeds(memory_mb=1024), prices).dollars
 
-    assert dollars.requests == pytest.approx((1000 + 202 + 1) * 1 + 1300 * 0.01)
+    assert dollars.requests == pytest.approx((1000 + 202 + 1) * 1 + 1400 * 0.01)
     assert dollars.invocations == 102
     assert dollars.transitions == 3 * 100 + 8
     assert dollars.compute == pytest.approx(2 * 6000, rel=0.02)
@@ -257,7 +257,7 @@ def test_an_estimate_is_shown_in_plain_words() -> None:
     assert shown["batches"] == "100 for 30 functions of 512 MB"
     assert shown["cut files"] == "1, which many functions copy together"
     assert shown["left out"] == "5 older version"
-    assert shown["GetObject"] == "1,300"
+    assert shown["GetObject"] == "1,400"
     assert shown["prices"] == "2026-11-22, us-east-1"
     assert shown["time"].endswith(" minutes")
     assert shown["cost"].endswith(" USD")
