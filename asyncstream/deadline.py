@@ -20,6 +20,29 @@ MIN_ENDING, MAX_ENDING = 0.4, 1.5
 SHIELD_SECONDS = 15.0
 
 
+class Notice:
+    """A notice that the process ends soon, as by SIGTERM: the deadlines that have it come at once.
+
+    A signal handler may give it while a transfer runs.
+
+    Args:
+        clock: returns seconds that never go backwards, as `time.monotonic`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.end = math.inf
+
+    def give(self) -> None:
+        """Give the notice. A second one changes nothing."""
+        self.end = min(self.end, self._clock())
+
+    @property
+    def given(self) -> bool:
+        """Whether it was given."""
+        return self.end < math.inf
+
+
 class Deadline:
     """The point in time after which no more bytes are moved.
 
@@ -27,17 +50,27 @@ class Deadline:
         seconds: seconds from now until the deadline. None: no deadline.
         clock: returns seconds that never go backwards, as `time.monotonic`.
         pauses: whether files unfinished at the deadline stay pending instead of failing. Default: no.
+        notice: brings the deadline forward when it is given. Its clock is the same.
     """
 
-    def __init__(self, seconds: float | None, clock: Callable[[], float], *, pauses: bool = False) -> None:
+    def __init__(
+        self,
+        seconds: float | None,
+        clock: Callable[[], float],
+        *,
+        pauses: bool = False,
+        notice: Notice | None = None,
+    ) -> None:
         self.seconds = seconds
         self.now = clock
         self.pauses = pauses
-        self._end = None if seconds is None else clock() + seconds
+        self._notice = notice
+        self._end = math.inf if seconds is None else clock() + seconds
 
     def left(self) -> float:
         """Return the seconds until the deadline, negative after it; infinity without one."""
-        return math.inf if self._end is None else self._end - self.now()
+        end = self._end if self._notice is None else min(self._end, self._notice.end)
+        return end - self.now()
 
     def left_for_replies(self) -> float:
         """Return the seconds until requests must end. They get a moment more, for S3 to confirm parts."""
@@ -45,9 +78,8 @@ class Deadline:
 
     def left_for_uploads(self) -> float:
         """Return the seconds that requests to create, complete or abort an upload may still take."""
-        if self.seconds is None:
-            return math.inf
-        return self.left() + min(max(self.seconds / 4, MIN_ENDING), MAX_ENDING)
+        seconds = math.inf if self.seconds is None else self.seconds
+        return self.left() + min(max(seconds / 4, MIN_ENDING), MAX_ENDING)
 
     def check(self) -> None:
         """Raise DeadlineExceeded if the deadline has passed."""
@@ -56,14 +88,18 @@ class Deadline:
 
     def exceeded(self) -> DeadlineExceeded:
         """Return the error of work that the deadline has stopped."""
-        return DeadlineExceeded(f"the deadline of {self.seconds:g} s passed before the work was done")
+        return DeadlineExceeded(f"{self._named} passed before the work was done")
 
     def check_retry(self, error: AsyncstreamError, seconds: float = 0.0) -> None:
         """Raise DeadlineExceeded if the error is retryable, but the deadline is within `seconds` from now."""
         if error.retryable and self.left() <= seconds:
-            raise DeadlineExceeded(
-                f"the deadline of {self.seconds:g} s comes before the next try, after: {error}"
-            ) from error
+            raise DeadlineExceeded(f"{self._named} comes before the next try, after: {error}") from error
+
+    @property
+    def _named(self) -> str:
+        if self._notice is not None and self._notice.given:
+            return "the notice that the process ends"
+        return f"the deadline of {self.seconds:g} s"
 
 
 NO_DEADLINE = Deadline(None, time.monotonic)

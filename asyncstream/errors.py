@@ -338,6 +338,16 @@ class UploadGone(S3Error):
     starts_over = True
 
 
+class CopyRefused(S3Error):
+    """The server does not copy parts, or the role may not read the source: the file starts over."""
+
+    starts_over = True
+
+
+class PartsMissing(AsyncstreamError):
+    """Parts of an upload that several transfers fill are missing. The upload is still there."""
+
+
 class PartsNotListed(S3Error):
     """The server does not list the parts of an upload. An upload that an earlier transfer left is aborted."""
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from asyncstream.checksum import Checksum, Composite
+from asyncstream.checksum import CRC64NVME, Checksum, Composite
 from asyncstream.locations import S3Object, TargetFile
 
 # The highest part number (S3 user guide, "Amazon S3 multipart upload limits").
@@ -85,12 +85,13 @@ class Written(Struct, frozen=True):
 class MultipartUpload(Struct, frozen=True):
     """An open multipart upload, which must be completed or aborted.
 
-    If `verified`, completing it sends the checksum of the whole object, which S3 then compares.
+    If `verified`, completing it sends the checksum of the whole object, of this `kind`, and S3 compares it.
     """
 
     target: TargetFile
     upload_id: str
     verified: bool = False
+    kind: str = CRC64NVME
 
 
 class ListedObject(Struct, frozen=True):

@@ -7,7 +7,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from asyncstream.checksum import Checksum, Digests
+from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.errors import (
     AsyncstreamError,
     ChecksumMismatch,
@@ -102,7 +102,11 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         return Written("", None)
 
     async def create_upload(
-        self, target: LocalFile, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: LocalFile,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
         """Create the temporary file that parts are written to, in any order."""
         upload = temporary.new_upload(target)

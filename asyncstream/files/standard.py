@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from io import FileIO
 from typing import Any
 
-from asyncstream.checksum import Checksum
+from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import AsyncstreamError, FileError, NothingYet
 from asyncstream.files.failures import explain
 from asyncstream.files.writing import write_body
@@ -144,7 +144,11 @@ class StandardOutput(Destination[StandardStream, LocalFolder]):
         return Written("", None)
 
     async def create_upload(
-        self, target: StandardStream, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: StandardStream,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
         """Return an upload whose parts come in order."""
         return MultipartUpload(target, "standard output")

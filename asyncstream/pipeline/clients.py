@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from asyncstream.deadline import SHIELD_SECONDS, Deadline
+from asyncstream.deadline import SHIELD_SECONDS, Deadline, Notice
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline import jobs, memory
 from asyncstream.pipeline.config import TransferConfig, chunk_size_within
@@ -64,9 +64,10 @@ class Clients:
             pass
 
     @asynccontextmanager
-    async def open(self, config: TransferConfig) -> AsyncIterator[Ends]:
+    async def open(self, config: TransferConfig, notice: Notice | None = None) -> AsyncIterator[Ends]:
         """Provide both ends over these transports; the deadline counts from now."""
-        deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
+        pauses = config.at_deadline == "pending"
+        deadline = Deadline(config.deadline, time.monotonic, pauses=pauses, notice=notice)
         async with self._use(config) as transports:
             verify = config.verify != "off"
             source = S3Source(

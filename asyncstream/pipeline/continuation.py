@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from asyncstream.checksum import (
+    CRC64NVME,
     KINDS,
     Checksum,
     Composite,
@@ -118,6 +119,8 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
             cannot be computed from it.
         fruitless: number of consecutive transfers that continued the upload without a new confirmed part.
         completing: whether CompleteMultipartUpload was sent, so that S3 may be working on it.
+        kind: the kind of checksum that the upload has as a whole.
+        copies: whether S3 copies the parts itself, and no bytes pass.
         only: the first and the last number of the parts to move; None: all. The upload then belongs to
             several transfers: each moves its own parts, and none of them completes or aborts it.
     """
@@ -135,6 +138,8 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: Sequence[EarlierPart] = ()
     fruitless: int = 0
     completing: bool = False
+    kind: str = CRC64NVME
+    copies: bool = False
     only: tuple[int, int] | None = None
 
     @property
@@ -164,7 +169,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
             # These texts are sent in a URL, headers and XML.
             if not (0 < len(text) <= MAX_TEXT and text.isprintable()):
                 raise InputError(f"continuation: {text!r:.100} is not an upload ID, an ETag or a checksum")
-        unknown = {*self.digests, own.kind} - set(KINDS)
+        unknown = {*self.digests, own.kind, self.kind} - set(KINDS)
         if unknown:
             raise InputError(f"continuation: checksums of kind {min(unknown)!r:.20} are unknown")
         if self.parts:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from asyncstream.checksum import declarable
-from asyncstream.errors import BuffersNeeded
-from asyncstream.locations import SourceFile
-from asyncstream.objects import CompletedPart, Written
+from asyncstream.errors import BuffersNeeded, CopyRefused
+from asyncstream.locations import S3Object, SourceFile
+from asyncstream.objects import CompletedPart, CopiedRange, Written
 from asyncstream.pipeline import plan, progress, resuming
 from asyncstream.pipeline.assembling import AssembledPart, AssembledParts, Assembly
 from asyncstream.pipeline.context import TransferContext
@@ -144,18 +144,23 @@ class CopyTasks(FileTasks):
         return self._parts(task.file, send_after(task, self.send_part, first, 1))
 
     async def copy_part(self, task: SendPart) -> CompletedPart:
-        """Have the server copy a part itself."""
+        """Have the server copy a part itself; if it cannot, and the upload is shared, send the bytes."""
         file = task.file
-        upload, cut = file.upload, file.part_plan.cut
-        assert upload is not None and cut is not None  # noqa: S101, PT018 - a cut says what to copy
+        upload, copied = file.upload, _copied_range(file, task.number)
+        assert upload is not None and copied is not None  # noqa: S101, PT018 - that is why it runs
         destination = self._ends.destination_of(upload.target)
 
         async def once() -> Written:
             task.attempts += 1
-            return await destination.copy_part(upload, task.number, cut.copies[task.number])
+            return await destination.copy_part(upload, task.number, copied)
 
-        with task.span.child("COPY"):
-            written = await self.reader.repeat_part(task, once)
+        try:
+            with task.span.child("COPY"):
+                written = await self.reader.repeat_part(task, once)
+        except CopyRefused:
+            if file.only is None:
+                raise
+            return await self.send_part(task)
         length = task.segment.length
         task.moved += length
         self._context.on_event(progress.BytesMoved(file.job.source, file.job.destination, length))
@@ -188,7 +193,8 @@ class CopyTasks(FileTasks):
     def _parts(self, file: FileFacts, first: SendPart | None) -> Parts:
         """Return the parts that are not confirmed; the task sends the first of them, if that is open."""
         done = {part.number for part in file.completed}
-        numbers = range(1 if first is None else 2, file.part_plan.planned + 1)
+        start, last = file.only or (1, file.part_plan.planned)
+        numbers = range(start if first is None else 2, last + 1)
         missing = (number for number in numbers if number not in done)
         source = self._ends.source_of(file.job.source)
         last_from = source.last_from(file.job.source, file.size or 0)
@@ -225,7 +231,8 @@ class _CopiedParts(Parts):
         missing: Iterator[int],
         last_from: int,
     ) -> None:
-        super().__init__(file, first, file.part_plan.planned, last_from)
+        start, last = file.only or (1, file.part_plan.planned)
+        super().__init__(file, first, last + 1 - start, last_from)
         self._copying = copying
         self._missing = missing
         self._number: int | None = None
@@ -239,6 +246,15 @@ class _CopiedParts(Parts):
         number, self._number = self._number, None
         file, copying = self.file, self._copying
         segment = RangeSegment(file.part_plan.range(number), copying.reader)
-        cut = file.part_plan.cut
-        run = copying.copy_part if cut is not None and number in cut.copies else copying.send_part
+        run = copying.send_part if _copied_range(file, number) is None else copying.copy_part
         return SendPart(file, file.span, run, urgent=False, number=number, segment=segment)
+
+
+def _copied_range(file: FileFacts, number: int) -> CopiedRange | None:
+    """Return what the server copies as a part; None if the bytes of the part are sent."""
+    cut, continuation, source = file.part_plan.cut, file.job.continuation, file.job.source
+    if cut is not None:
+        return cut.copies.get(number)
+    if continuation is None or not continuation.copies or not isinstance(source, S3Object):
+        return None
+    return CopiedRange(source, file.part_plan.range(number), continuation.etag)

@@ -2,7 +2,8 @@
 
     state        task(s) in flight        on success                               on failure, deadline, stop
     OPENING      Begin or Resume          written or skipped: ENDED; else MOVING   STOPPING
-    MOVING       SendPart*, FillPart      all confirmed: COMPLETING                STOPPING
+    MOVING       SendPart*, FillPart      all confirmed: COMPLETING, or ENDED      STOPPING
+                                          if other transfers share the upload
     COMPLETING   Complete                 ENDED                                    STOPPING
     STOPPING     (what runs ends)         then PAUSING, ABORTING, ENDED or OPENING
     PAUSING      Pause                    ENDED, pending
@@ -43,7 +44,7 @@ class State(Enum):
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.OPENING: frozenset({State.MOVING, State.ENDED, State.STOPPING}),
-    State.MOVING: frozenset({State.COMPLETING, State.STOPPING}),
+    State.MOVING: frozenset({State.COMPLETING, State.ENDED, State.STOPPING}),
     State.COMPLETING: frozenset({State.ENDED, State.STOPPING}),
     State.STOPPING: frozenset({State.PAUSING, State.ABORTING, State.ENDED, State.OPENING}),
     State.PAUSING: frozenset({State.ENDED}),
@@ -168,7 +169,11 @@ class File:
                 self._end_or_reopen()
 
     def _complete_if_confirmed(self) -> None:
-        if self._parts is not None and self._parts.confirmed:
+        if self._parts is None or not self._parts.confirmed:
+            return
+        if self.facts.only is not None:
+            self._end("copied", bytes=self.facts.part_plan.range(*self.facts.only).length)
+        else:
             self._to(State.COMPLETING)
             self._next = self._work.complete(self.facts)
 

@@ -3,6 +3,8 @@
 import heapq
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from asyncstream.errors import (
     AsyncstreamError,
     BuffersNeeded,
@@ -59,7 +61,8 @@ def choose_ending(file: FileFacts, error: Exception, work: FileTasks, may_contin
     # send.
     stale = file.job.continuation is not None and isinstance(error, SourceChanged)
     stale |= file.job.etag is not None and file.upload is None and isinstance(error, OtherVersion)
-    if stale or (isinstance(error, AsyncstreamError) and error.starts_over):
+    shared = file.only is not None or not work.reopens
+    if not shared and (stale or (isinstance(error, AsyncstreamError) and error.starts_over)):
         return Ending(error, needs=work.needs._replace(transform_bytes=file.transform_bytes))
     return Ending(error)
 
@@ -78,6 +81,8 @@ def lighten_error(error: Exception) -> None:
 def continuation(file: FileFacts) -> Continuation:
     """Return what the next transfer of a file needs to know."""
     upload, size, etag, before = file.upload, file.size, file.etag, file.job.continuation
+    if before is not None and before.only is not None:
+        return replace(before, fruitless=fruitless(file))  # S3 is asked for the parts that it has
     assert upload is not None and size is not None and etag is not None  # noqa: S101, PT018
     return Continuation(
         upload_id=upload.upload_id,
@@ -86,6 +91,7 @@ def continuation(file: FileFacts) -> Continuation:
         first=file.part_plan.first,
         step=file.part_plan.step,
         verified=upload.verified,
+        kind=upload.kind,
         checksum=file.checksum,
         composite=file.composite,
         digests=sorted(file.digests),

@@ -45,11 +45,13 @@ class FileTasks(ABC):
         max_memory: bytes that the transforms of all files may hold.
         transform: the name of the transform, stored with each destination; empty for copies.
         continuable: whether a later transfer can continue a file.
+        reopens: whether a file may start again, as if there had been no earlier transfer.
         buffered: does the work of a file whose size is unknown, if this cannot.
     """
 
     needs = Needs()
     continuable = True
+    reopens = True
     max_memory = 0
     transform = ""
     buffered: "FileTasks | None" = None
@@ -143,7 +145,7 @@ class FileTasks(ABC):
             plan.check_size(opened.size)
         self.check_source(opened)
         file.size, file.etag = opened.size, opened.etag
-        await self._choose_digests(task, opened)
+        await self.choose_digests(task, opened)
         await self._read_tags(task)
         self._context.on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
         segment = await self.first_segment(task, opened)
@@ -199,12 +201,14 @@ class FileTasks(ABC):
     async def drop(self, file: FileFacts) -> None:
         """Close the open body of a file and abort its upload; no other task of the file may be running.
 
-        The stop flag and the deadline do not prevent this, so that nothing is left behind.
+        The stop flag and the deadline do not prevent this, so that nothing is left behind. An upload that
+        other transfers share stays.
         """
         try:
             await self._close_source(file)
         finally:
-            await self.uploads.abort(file)
+            if file.only is None:
+                await self.uploads.abort(file)
 
     async def _pause(self, file: FileFacts) -> None:
         try:
@@ -263,7 +267,7 @@ class FileTasks(ABC):
         # The file's size was unknown, and it has several parts: it is read to the end of the first one.
         return OpenRange(replace(opened, range=ByteRange(0, length)), reading.span)
 
-    async def _choose_digests(self, task: Begin, opened: Opened) -> None:
+    async def choose_digests(self, task: Begin, opened: Opened) -> None:
         """Choose which checksums run: the kind that S3 computes of uploads, and the source's own kind."""
         file = task.file
         if self._config.verify == "off" and not opened.demanded:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
@@ -121,6 +121,13 @@ _BESIDE_ROW = 170
 _OF_RESULT = 140
 
 
+class Known(NamedTuple):
+    """What an earlier listing has told of a source: its size in bytes, and its ETag."""
+
+    size: int
+    etag: str
+
+
 class Jobs(Sequence[Job]):
     """The files to copy, in order. Listed files take about 130 bytes each (500 as objects).
 
@@ -145,15 +152,21 @@ class Jobs(Sequence[Job]):
         self._groups = Groups()
         self._continuations: dict[int, Continuation] = {}
         self._packs: list[Job] = []
+        self._known: dict[int, Known] = {}
         self.held = 0
         self.listed = 0
         self.bytes = self.largest = 0
         self.folder_markers = 0
         self.in_order = False
 
-    def add(self, position: int) -> None:
-        """Add a pair of objects, by its position."""
+    def add(self, position: int, known: Known | None = None) -> None:
+        """Add a pair of objects, by its position, with what an earlier listing has told of the source."""
         self._rows.append(position)
+        if known is not None:
+            self._known[position] = known
+            self.listed += 1
+            self.bytes += known.size
+            self.largest = max(self.largest, known.size)
 
     def add_pack(self, position: int, listed: ListedObject) -> None:
         """Add the file that a pack becomes, or one of its volumes: the key has its number and its division.
@@ -324,7 +337,8 @@ class Jobs(Sequence[Job]):
             return self._packs[-position - 1]
         source, destination = self._pairs[position]
         assert not isinstance(source, SOURCE_FOLDERS) and not isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
-        return Job(source, destination)
+        known = self._known.get(position)
+        return Job(source, destination) if known is None else Job(source, destination, known.size, known.etag)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)

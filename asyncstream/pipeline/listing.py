@@ -1,9 +1,11 @@
 """Turn pairs into jobs, by listing the prefixes among them."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 from asyncstream.errors import AsyncstreamError, InputError, NothingToTransfer, S3Error
 from asyncstream.locations import (
@@ -20,22 +22,26 @@ from asyncstream.locations import (
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.pipeline.jobs import Jobs, Known, Pair
 from asyncstream.ports import Listing
 from asyncstream.units import MiB
 
 # Bytes of a key kept for comparison: the text, and its entry in a set.
 _SEEN_BYTES = 200
+NOTHING_KNOWN: Mapping[Any, Known] = MappingProxyType({})
 _Ask = Callable[[str | None], Awaitable[tuple[list[ListedObject], str | None]]]
 
 
-async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) -> Jobs:
+async def list_files(
+    ends: Ends, pairs: Sequence[Pair], room: float = math.inf, known: Mapping[Any, Known] = NOTHING_KNOWN
+) -> Jobs:
     """List the prefixes among the pairs, and return the files to copy. Folder markers are only counted.
 
     Args:
         ends: the source to list.
         pairs: the result of `jobs.check_pairs`.
         room: bytes of memory for the listed files and their results.
+        known: what an earlier listing has told of the sources.
 
     Raises:
         NothingToTransfer: no object exists under one of the prefixes, other than folder markers.
@@ -58,7 +64,7 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
             if ends.archives is not None and isinstance(source, ZipEntry):
                 with suppress(AsyncstreamError):  # only this file fails, when it opens
                     await ends.retrying.run(partial(ends.archives.prepare, source))
-            work.add(position)
+            work.add(position, known.get(source) if known else None)
         if isinstance(source, TarEntries | TarEntry):
             needs_order = partial(ends.source_of(source).needs_order, source)
             work.in_order |= await ends.retrying.run(needs_order)

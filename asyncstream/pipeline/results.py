@@ -142,7 +142,7 @@ class FileResults(Sequence[FileResult]):
 
     def of_status(self, status: Status) -> Iterator[FileResult]:
         """Yield the results of the files with this status."""
-        return (self[position] for position in self._positions(status))
+        return (self[position] for position in self.positions(status))
 
     def left(self, *statuses: Status) -> Iterator[Left]:
         """Yield what the next transfer needs to do the files with these statuses, and no others.
@@ -160,7 +160,7 @@ class FileResults(Sequence[FileResult]):
 
     def continuations(self) -> dict[tuple[Any, Any], Continuation]:
         """Return the continuations of the pending files, by source and destination."""
-        positions: Iterable[int] = self._positions("pending")
+        positions: Iterable[int] = self.positions("pending")
         if isinstance(self._files, PlannedFiles):  # of a million pending files, few have started
             positions = sorted({*self._continuations, *self._files.continued})
         files = (self[position] for position in positions)
@@ -170,7 +170,8 @@ class FileResults(Sequence[FileResult]):
             if file.continuation is not None
         }
 
-    def _positions(self, status: Status) -> Iterator[int]:
+    def positions(self, status: Status) -> Iterator[int]:
+        """Yield the positions of the files with this status, in order."""
         code = _STATUSES.index(status)
         position = self._statuses.find(code)
         while position >= 0:

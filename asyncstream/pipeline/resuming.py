@@ -7,7 +7,7 @@ from typing import Any
 from asyncstream.checksum import Checksum, checkable_in_parts
 from asyncstream.errors import AsyncstreamError, UploadGone
 from asyncstream.locations import TargetFile
-from asyncstream.objects import CompletedPart, MultipartUpload, Written
+from asyncstream.objects import MAX_PARTS, CompletedPart, MultipartUpload, Written
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.continuation import Continuation, PartRun
 from asyncstream.pipeline.source import SourceReader
@@ -19,10 +19,15 @@ def prepare(file: FileFacts, continuation: Continuation) -> None:
     """Set a file's fields from its continuation."""
     file.size, file.etag, file.checksum = continuation.size, continuation.etag, continuation.checksum
     file.composite, file.digests = continuation.composite, frozenset(continuation.digests)
-    file.upload = MultipartUpload(file.job.destination, continuation.upload_id, continuation.verified)
+    file.kind = continuation.kind
+    file.upload = MultipartUpload(
+        file.job.destination, continuation.upload_id, continuation.verified, continuation.kind
+    )
     file.part_plan, file.runs = continuation.part_plan, continuation.runs
 
 
+# S3's pages have so many parts.
+_PAGE = 1_000
 # Returns the lost reply if the object has this checksum; otherwise raises the error.
 FindWritten = Callable[[TargetFile, Checksum, AsyncstreamError], Awaitable[Written]]
 
@@ -31,6 +36,9 @@ async def resume(
     task: Resume, destination: Destination[Any, Any], reader: SourceReader, find_written: FindWritten
 ) -> str | None:
     """List the parts of the upload, and set `completed` to those that need not be sent again.
+
+    If the upload is shared, that is each part that S3 has, whichever transfer sent it: the last step compares
+    the whole.
 
     Returns:
         The ETag of the object if an earlier transfer completed the upload and its reply was lost; else None.
@@ -44,25 +52,39 @@ async def resume(
     assert upload is not None  # noqa: S101 - set by `prepare`
     try:
         with file.span.child("list"):
-            there = await _list_parts(task, upload, destination, reader)
+            there = await list_parts(task, upload, destination, reader)
     except UploadGone as gone:
+        if file.only is not None:
+            raise
         return await _find_completed(file, upload, gone, find_written)
+    if file.only is not None:
+        file.completed = [part for part in there.values() if as_planned(file, part)]
+        file.listed = len(file.completed)
+        return None
     file.runs = [kept for run in file.runs for kept in _still_there(file, run, there)]
     file.completed = [there[number] for run in file.runs for number in range(run.first, run.last + 1)]
     file.listed = len(file.completed)
     return None
 
 
-async def _list_parts(
+async def list_parts(
     task: Resume, upload: MultipartUpload, destination: Destination[Any, Any], reader: SourceReader
 ) -> dict[int, CompletedPart]:
+    """Return the parts that S3 has, of those that this transfer moves, by number."""
+    first, last = task.file.only or (1, MAX_PARTS)
     there: dict[int, CompletedPart] = {}
-    after = None
+    # rclone's server breaks the connection if no part has the number that a page starts at.
+    after = None if first <= _PAGE else first - 1
     while True:
         page, after = await reader.repeat(task, partial(destination.list_parts, upload, after))
-        there |= {part.number: part for part in page}
-        if after is None:
+        there |= {part.number: part for part in page if first <= part.number <= last}
+        if after is None or after >= last:
             return there
+
+
+def as_planned(file: FileFacts, part: CompletedPart) -> bool:
+    """Whether a part has the bytes that it should have."""
+    return part.length == file.part_plan.range(part.number).length
 
 
 async def _find_completed(
@@ -87,11 +109,7 @@ def _still_there(file: FileFacts, run: PartRun, there: Mapping[int, CompletedPar
     never compared.
     """
     numbers = range(run.first, run.last + 1)
-    as_planned = [
-        there[number]
-        for number in numbers
-        if number in there and there[number].length == file.part_plan.range(number).length
-    ]
+    as_planned = [there[number] for number in numbers if number in there and as_planned(file, there[number])]
     if len(as_planned) == len(numbers):
         yield run
     elif file.composite is None:

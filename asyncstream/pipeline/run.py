@@ -1,7 +1,7 @@
 """One transfer put together: plan, budget, work and coordinator; and nothing else."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from asyncstream import tracing, transforms
+from asyncstream.deadline import Notice
 from asyncstream.errors import InputError
 from asyncstream.locations import Pack, S3Object, StandardStream, TarEntry, WebFile, ZipEntries, ZipEntry
 from asyncstream.pipeline import listing, memory, plan, progress
@@ -22,7 +23,7 @@ from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.file_tasks import FileTasks
-from asyncstream.pipeline.jobs import GivenPair, Jobs, Pair
+from asyncstream.pipeline.jobs import GivenPair, Jobs, Known, Pair
 from asyncstream.pipeline.other_ends import add_other_ends
 from asyncstream.pipeline.output import TransformSettings, transform_settings
 from asyncstream.pipeline.reservations import Reservations
@@ -44,6 +45,23 @@ _DEFAULT_WEB = FetchConfig()
 _ASSEMBLED_SHARE = 16
 
 
+class Step(Struct, frozen=True):
+    """What a transfer that is one step of a longer run has in addition.
+
+    Attributes:
+        known: what an earlier listing has told of the sources.
+        notice: ends the transfer early; see `Notice`.
+        tasks: creates the tasks of the files, instead of those that copy them.
+    """
+
+    known: Mapping[Any, Known] = listing.NOTHING_KNOWN
+    notice: Notice | None = None
+    tasks: Callable[[TransferContext], FileTasks] | None = None
+
+
+NO_STEP = Step()
+
+
 class Request(Struct, frozen=True):
     """What a transfer is asked for; see `transfer`."""
 
@@ -54,6 +72,7 @@ class Request(Struct, frozen=True):
     transform: Spec | None
     untouched: S3Object | None = None
     web: FetchConfig = _DEFAULT_WEB
+    step: Step = NO_STEP
 
 
 async def run_transfer(clients: Clients, request: Request) -> TransferReport:
@@ -65,7 +84,7 @@ async def run_transfer(clients: Clients, request: Request) -> TransferReport:
     with tracing.open_trace(engine=clients.engine.name, multipart=request.config.multipart) as span:
         places = chain.from_iterable(pairs)
         async with (
-            clients.open(request.config) as of_s3,
+            clients.open(request.config, request.step.notice) as of_s3,
             add_other_ends(of_s3, places, clients.engine, request.config, request.web) as ends,
         ):
             report = await _run(clients, ends, request, pairs, loaded, span)
@@ -105,7 +124,7 @@ async def _run(
     sized(limit, in_order=in_order)  # raises before a prefix is listed
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
-        files = await listing.list_files(ends, pairs, room - ends.slot_bytes)
+        files = await listing.list_files(ends, pairs, room - ends.slot_bytes, request.step.known)
         files.check_apart(request.untouched)
         files.add_continuations(request.continuations)
     held = files.held + ends.held
@@ -116,7 +135,9 @@ async def _run(
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(ends, engine, config, request.on_event)
     work: FileTasks
-    if transforming is not None:
+    if request.step.tasks is not None:
+        work = request.step.tasks(context)
+    elif transforming is not None:
         work = TransformTasks(context, transforming)
     else:
         work = _copying(context, pairs, files, limit, slots)

@@ -19,7 +19,13 @@ from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import GivenPair, Jobs
 from asyncstream.pipeline.other_ends import Place, add_other_ends
 from asyncstream.pipeline.results import TransferReport
-from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, run_transfer
+from asyncstream.pipeline.run import (
+    NO_CONTINUATIONS,
+    Continuations,
+    Request,
+    Step,
+    run_transfer,
+)
 from asyncstream.pipeline.small_objects import Content
 from asyncstream.s3 import requests
 from asyncstream.s3.access import DEFAULT_ACCESS, S3Access
@@ -76,6 +82,17 @@ class TransferSession(EngineSession):
         """Copy files; see `transfer`. Raises InputError if a file reads or writes `untouched`."""
         given = config or TransferConfig()
         asked = Request(files, given, on_event, continuations, transform, untouched, web or FetchConfig())
+        return self._run(partial(run_transfer, self._clients, asked))
+
+    def transfer_step(
+        self,
+        files: Iterable[GivenPair],
+        config: TransferConfig,
+        step: Step,
+        continuations: Continuations = NO_CONTINUATIONS,
+    ) -> TransferReport:
+        """Do one step of a longer run; see `transfer` and `Step`."""
+        asked = Request(files, config, progress.ignore, continuations, None, step=step)
         return self._run(partial(run_transfer, self._clients, asked))
 
     def open(self, config: TransferConfig | None = None) -> None:

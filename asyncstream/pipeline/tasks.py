@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct, field
 
-from asyncstream.checksum import Checksum, Composite
+from asyncstream.checksum import CRC64NVME, Checksum, Composite
 from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload
 from asyncstream.pipeline.body import StopFlag
 from asyncstream.pipeline.continuation import PartRun
@@ -57,6 +57,7 @@ class FileFacts(Struct, eq=False):
         upload: set as soon as S3 has opened it, so that it can be aborted.
         checksum: the source's checksum of all its bytes.
         composite: the source's checksum of the parts that it was uploaded in.
+        kind: the kind of checksum that the upload has as a whole.
         tags: the source's tags in the format of PutObject's `Tagging`, if the copy gets them.
         digests: the kinds of checksum that run over the bytes.
         read_verified: the kind of checksum that proved the bytes read to be the source's; None: not verified.
@@ -81,6 +82,7 @@ class FileFacts(Struct, eq=False):
     upload: MultipartUpload | None = None
     checksum: Checksum | None = None
     composite: Composite | None = None
+    kind: str = CRC64NVME
     tags: str = ""
     digests: frozenset[str] = frozenset()
     read_verified: str | None = None
@@ -92,6 +94,12 @@ class FileFacts(Struct, eq=False):
     completed: list[CompletedPart] = field(default_factory=list)
     runs: Sequence[PartRun] = ()
     listed: int = 0
+
+    @property
+    def only(self) -> tuple[int, int] | None:
+        """The first and the last part that this transfer moves of an upload that it shares; None: all."""
+        continuation = self.job.continuation
+        return None if continuation is None else continuation.only
 
 
 class Needs(NamedTuple):

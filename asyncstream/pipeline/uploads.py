@@ -67,7 +67,9 @@ class Uploads:
         target = file.job.destination
 
         async def create() -> None:
-            file.upload = await self._ends.destination_of(target).create_upload(target, attributes, origin)
+            file.upload = await self._ends.destination_of(target).create_upload(
+                target, attributes, origin, file.kind
+            )
 
         async def create_or_note() -> None:
             try:

@@ -89,8 +89,8 @@ def confirmed(file: FileFacts) -> list[PartRun]:
 
 def declared(upload: MultipartUpload, whole: PartRun) -> Checksum | None:
     """Return the checksum of the whole to send when completing the upload; None if S3 does not verify it."""
-    value = whole.checksums.get(CRC64NVME)
-    return Checksum(CRC64NVME, value) if upload.verified and value is not None else None
+    value = whole.checksums.get(upload.kind)
+    return Checksum(upload.kind, value) if upload.verified and value is not None else None
 
 
 def compare_read(file: FileFacts, whole: PartRun) -> str | None:

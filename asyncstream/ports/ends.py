@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
-from asyncstream.checksum import Checksum, Composite, Digests
+from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
 from asyncstream.locations import Pack, SourceFile, SourceFolder, TargetFile
 from asyncstream.objects import (
     ByteRange,
@@ -250,9 +250,13 @@ class Destination(Protocol[Target_contra, Folder_contra]):
         """
 
     async def create_upload(
-        self, target: Target_contra, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: Target_contra,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
-        """Open a multipart upload. `origin` is stored with the object."""
+        """Open a multipart upload. `origin` is stored with the object; `kind` is that of its checksum."""
 
     async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
         """Write one part; numbers count from 1. `start` is the position of its first byte in the object."""

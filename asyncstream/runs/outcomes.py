@@ -1,15 +1,18 @@
 """`BatchOutcome`: what became of a batch, and which rows are left. Does no I/O."""
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import InputError
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded, InputError, full_message
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.runs.unzipping import Entries
 
 OUTCOME_TYPE = "application/json"
+# Characters of an error that an outcome keeps.
+MAX_MESSAGE = 1_000
 
 
 class RowError(Struct, frozen=True):
@@ -24,6 +27,16 @@ class RowError(Struct, frozen=True):
     type: str
     message: str
     temporary: bool = False
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Return what an outcome says of an error."""
+        return cls(type(error).__name__, full_message(error)[:MAX_MESSAGE], is_temporary(error))
+
+
+def is_temporary(error: Exception) -> bool:
+    """Whether the same work may succeed at another try."""
+    return isinstance(error, DeadlineExceeded) or (isinstance(error, AsyncstreamError) and error.retryable)
 
 
 class RowLeft(Struct, frozen=True, omit_defaults=True):

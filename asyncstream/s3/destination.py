@@ -8,6 +8,7 @@ from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.deadline import NO_DEADLINE, Deadline
 from asyncstream.errors import (
     AccessDenied,
+    CopyRefused,
     DestinationExists,
     PartsNotListed,
     ReplyIncomplete,
@@ -44,12 +45,6 @@ _UNCHECKED = "does not check uploads: the bytes written were not compared"
 _UNKNOWN_OPERATION = frozenset({405, 501})
 # Servers that do not know UploadPartCopy take it for an UploadPart without a body, or of too few bytes.
 _CANNOT_COPY = frozenset({400, 403, 405, 411, 501})
-
-
-class CopyRefused(S3Error):
-    """The server does not copy parts, or the role may not read the source: the file starts over."""
-
-    starts_over = True
 
 
 class S3Destination(BodySender):
@@ -144,26 +139,30 @@ class S3Destination(BodySender):
         return written
 
     async def create_upload(
-        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: S3Object,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
         """Open a multipart upload that S3 verifies as a whole, if the bucket's server supports that."""
         params = requests.new_object_params(target, attributes, origin, self._extra)
-        kind = requests.VERIFIED_UPLOAD if self._verify else {}
-        reply = await self._call_with("CreateMultipartUpload", params, kind, CRC64NVME)
-        if self._verify and reply.get("ChecksumAlgorithm") != CRC64NVME:  # the server ignores the kind
+        asked = requests.verified_upload_params(kind) if self._verify else {}
+        reply = await self._call_with("CreateMultipartUpload", params, asked, CRC64NVME)
+        if self._verify and reply.get("ChecksumAlgorithm") != kind:  # the server ignores the kind
             self._learned.lacking.add((target.bucket, CRC64NVME))
         verified = self._verify and self.verifies(target)
         if verified and reply.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
             # The server would compare the object's checksum with the checksum of its parts' checksums.
             self._learned.lacking.add((target.bucket, WHOLE_CHECKSUM))
             verified = False
-        return MultipartUpload(target, replies.upload_id(reply, target), verified=verified)
+        return MultipartUpload(target, replies.upload_id(reply, target), verified=verified, kind=kind)
 
     async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
         """Write one part; numbers count from 1. S3 orders them by number."""
         params = requests.upload_part_params(upload, number, self._extra)
         written = await self._send("UploadPart", params, body, None)
-        if upload.verified and (written.checksum is None or written.checksum.kind != CRC64NVME):
+        if upload.verified and (written.checksum is None or written.checksum.kind != upload.kind):
             # The server accepts the algorithm's name, but ignores it.
             self._learned.lacking.add((requests.target_of(upload).bucket, CRC64NVME))
         return written

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import md5
 from typing import Any
 
-from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.checksum import Checksum
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ByteRange, CompletedPart, CopiedRange, MultipartUpload, Origin
@@ -184,8 +184,9 @@ def copy_part_params(
     return params | _only(extra, (*_EVERY_WRITE, *_SOURCE))
 
 
-# With this kind for the whole object, S3 also returns the checksum of each part.
-VERIFIED_UPLOAD: Params = {"ChecksumAlgorithm": CRC64NVME, "ChecksumType": "FULL_OBJECT"}
+def verified_upload_params(kind: str) -> Params:
+    """Return the parameters with which S3 checks a whole upload, and returns the checksum of each part."""
+    return {"ChecksumAlgorithm": kind, "ChecksumType": "FULL_OBJECT"}
 
 
 def complete_upload_params(

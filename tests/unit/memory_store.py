@@ -308,7 +308,11 @@ class MemoryStore:
             return Written(etag, self._checksum_if_verified(content))
 
     async def create_upload(
-        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: S3Object,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
         async with self._operation("create_upload", target.key):
             upload_id = f"upload-{next(self._ids)}"

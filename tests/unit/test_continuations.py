@@ -293,9 +293,13 @@ def test_a_part_confirmed_after_the_deadline_is_not_resent(engine: Engine) -> No
 
 class SlowToCreate(Ticking):
     async def create_upload(
-        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: S3Object,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
-        upload = await super().create_upload(target, attributes)
+        upload = await super().create_upload(target, attributes, origin, kind)
         self.now += 1
         return upload
 

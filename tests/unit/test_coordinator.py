@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from asyncstream.checksum import CRC64NVME
 from asyncstream.errors import (
     AsyncstreamError,
     ConnectionFailed,
@@ -254,9 +255,13 @@ class SlowToCreate(MemoryStore):
     now = 0.0
 
     async def create_upload(
-        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: S3Object,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
-        upload = await super().create_upload(target, attributes)
+        upload = await super().create_upload(target, attributes, origin, kind)
         self.now = 5.0
         return upload
 

@@ -190,7 +190,7 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
         ),
         (
             "CreateMultipartUpload",
-            requests.new_object_params(TARGET, {}, None, EXTRA) | requests.VERIFIED_UPLOAD,
+            requests.new_object_params(TARGET, {}, None, EXTRA) | requests.verified_upload_params(CRC64NVME),
         ),
         ("UploadPart", requests.upload_part_params(UPLOAD, 1, EXTRA) | requests.checksum_params(WHOLE)),
         (

@@ -290,7 +290,7 @@ def test_an_upload_from_its_creation_to_its_end() -> None:
     assert whole == Written('"whole"', Checksum(CRC64NVME, "whole"))
     drive(store.abort_upload(UPLOAD))
     assert store.requests == dict.fromkeys(answers, 1)
-    assert transport.asked[0][1].items() >= requests.VERIFIED_UPLOAD.items()
+    assert transport.asked[0][1].items() >= requests.verified_upload_params(CRC64NVME).items()
     assert transport.asked[2][1]["ChecksumCRC64NVME"] == "whole"
     assert store.verifies(TARGET)
 

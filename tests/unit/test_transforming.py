@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asyncstream.checksum import CRC64NVME
 from asyncstream.engines.sequential import SequentialEngine
 from asyncstream.errors import (
     AsyncstreamError,
@@ -242,11 +243,15 @@ class SlowToOpenOthers(MemoryStore):
     """Opens the uploads of all files but the first after a while."""
 
     async def create_upload(
-        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+        self,
+        target: S3Object,
+        attributes: Mapping[str, Any],
+        origin: Origin | None = None,
+        kind: str = CRC64NVME,
     ) -> MultipartUpload:
         for _ in range(0 if target.key == "key-0" else 50):
             await self._pause()
-        return await super().create_upload(target, attributes, origin)
+        return await super().create_upload(target, attributes, origin, kind)
 
 
 def test_a_part_is_sent_before_the_next_waits_for_room(engine: Engine) -> None:
