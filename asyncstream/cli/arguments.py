@@ -20,6 +20,7 @@ from asyncstream.cli.archive_arguments import (
     add_untar,
     add_unzip,
 )
+from asyncstream.cli.run_arguments import ENQUEUE_HELP, WORKER_HELP, add_enqueue, add_worker
 from asyncstream.cli.transfer_arguments import add_transfer
 from asyncstream.version import __version__
 
@@ -84,6 +85,8 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         ("zip", add_archive, "pack files into a ZIP archive", ZIP_HELP),
         ("concat", add_concat, "join files", CONCAT_HELP),
         ("split", add_split, "cut a text at line ends", SPLIT_HELP),
+        ("enqueue", add_enqueue, "fill a queue with the batches of a run", ENQUEUE_HELP),
+        ("worker", add_worker, "take batches of runs from a queue", WORKER_HELP),
         ("clean", _add_clean, "remove unfinished uploads", CLEAN_HELP),
         ("compare", _add_compare, "see which way is faster and cheaper", COMPARE_HELP),
     ):

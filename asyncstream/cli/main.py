@@ -28,6 +28,7 @@ from asyncstream.cli.places import (
     parse_tar,
     parse_zip,
 )
+from asyncstream.cli.run_commands import enqueue, worker
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import TarEntries, WebFile, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
@@ -319,6 +320,8 @@ COMMANDS = {
     "zip": pack,
     "concat": pack,
     "split": split,
+    "enqueue": enqueue,
+    "worker": worker,
     "clean": clean,
     "compare": compare,
 }

@@ -9,6 +9,8 @@ from msgspec import Struct
 from asyncstream.errors import InputError, encodable
 from asyncstream.runs.places import Run
 
+# The most seconds that SQS waits for a message.
+LONG_POLL = 20
 # The most characters of a reason. SQS counts attributes as bytes of the message.
 MAX_REASON = 500
 # What SQS refuses in a body or an attribute, and line breaks, which would start another line of a log.
@@ -32,8 +34,8 @@ class Message(Struct, frozen=True):
 class Queue(Protocol):
     """A queue to take messages from."""
 
-    def receive(self, seconds: int) -> Message | None:
-        """Wait for a message and hide it for so many seconds. Return None if none came for a while."""
+    def receive(self, seconds: int, wait: int) -> Message | None:
+        """Wait up to `wait` seconds for a message and hide it for `seconds`. Return None if none came."""
 
     def hide(self, message: Message, seconds: int) -> bool:
         """Hide a message for so many seconds from now; 0 shows it.

@@ -28,10 +28,8 @@ from asyncstream.errors import (
 from asyncstream.http.certificates import check_bundle, find_refused_certificate
 from asyncstream.s3.answered_by import between, first_words, is_html
 from asyncstream.s3.sdk_errors import MAX_TEXT, PROGRAM_ERRORS, advice_on_refusal, explain
-from asyncstream.worker.messages import Message
+from asyncstream.worker.messages import LONG_POLL, Message
 
-# The most seconds that SQS waits for a message, and for which it hides one.
-LONG_POLL, MAX_VISIBILITY = 20, 43_200
 # The most messages of one request.
 _BATCH = 10
 # A time-out in seconds. A request that fails is sent three times.
@@ -113,14 +111,14 @@ class SqsQueue:
         self._client.close()
         self._polling.close()
 
-    def receive(self, seconds: int) -> Message | None:
+    def receive(self, seconds: int, wait: int) -> Message | None:
         """See `messages.Queue`."""
         reply = self._ask(
             self._polling.receive_message,
             "ReceiveMessage",
             MaxNumberOfMessages=1,
             VisibilityTimeout=seconds,
-            WaitTimeSeconds=LONG_POLL,
+            WaitTimeSeconds=wait,
             # Under this name, older servers know it, too.
             AttributeNames=["ApproximateReceiveCount"],
         )

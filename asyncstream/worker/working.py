@@ -1,4 +1,4 @@
-"""`Worker`: takes one message after the other from a queue, and runs its batch. See `endings.py`."""
+"""`QueueWorker`: takes one message after the other from a queue, and runs its batch. See `endings.py`."""
 
 import time
 from collections import Counter
@@ -9,18 +9,22 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError
+from asyncstream.errors import AsyncstreamError, ConfigError
 from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.runs.places import Run
 from asyncstream.worker import endings
 from asyncstream.worker.endings import Ending
-from asyncstream.worker.messages import DeadLetters, Message, Queue, parse_body, plain
+from asyncstream.worker.messages import LONG_POLL, DeadLetters, Message, Queue, parse_body, plain
 from asyncstream.worker.stopping import Interrupted, Stopping
 from asyncstream.worker.visibility import KeptInvisible
 
 # A queue that fails so often in a row, over some three minutes, is given up.
 MAX_FAILURES = 10
 _LONGEST_WAIT = 30.0
+# Without any wait, SQS asks only some of its servers, and may say that a queue is empty that is not.
+_LAST_WAIT = 2
+# SQS hides a message for up to twelve hours.
+MAX_VISIBILITY = 43_200
 
 
 class Batches(Protocol):
@@ -37,10 +41,13 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     """How a worker works.
 
     Attributes:
-        visibility: seconds for which a message is hidden, again and again while its batch runs.
+        visibility: seconds for which a message is hidden, again and again while its batch runs; 1 to 43,200.
         most_receives: how often a message may be received without an outcome.
         only: the run whose batches are allowed; None: those of any run.
         until_empty: whether to end when no message comes, instead of waiting for ever.
+
+    Raises:
+        ConfigError: a number is outside its limits.
     """
 
     visibility: int = 120
@@ -48,8 +55,21 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     only: Run | None = None
     until_empty: bool = False
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.visibility <= MAX_VISIBILITY:
+            raise ConfigError(
+                f"a visibility of {self.visibility} s is not possible: give 1 to {MAX_VISIBILITY:,}"
+            )
+        if self.most_receives < 1:
+            raise ConfigError(f"{self.most_receives} receives are not possible: give at least 1")
 
-class Worker:
+    @property
+    def wait(self) -> int:
+        """The seconds to wait for a message."""
+        return _LAST_WAIT if self.until_empty else LONG_POLL
+
+
+class QueueWorker:
     """Runs the batches that a queue names, until a signal comes.
 
     Args:
@@ -103,7 +123,7 @@ class Worker:
         while True:
             try:
                 with self._stopping.waiting():
-                    return self._queue.receive(self._settings.visibility)
+                    return self._queue.receive(self._settings.visibility, self._settings.wait)
             except AsyncstreamError as error:
                 failures += 1
                 if not error.retryable or failures >= MAX_FAILURES:

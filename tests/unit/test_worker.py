@@ -23,7 +23,7 @@ from asyncstream.runs.outcomes import BatchOutcome, RowError, RowLeft
 from asyncstream.runs.places import Run
 from asyncstream.worker.messages import MAX_REASON, Message, encode_body, parse_body, plain
 from asyncstream.worker.stopping import Interrupted, Stopping
-from asyncstream.worker.working import MAX_FAILURES, Worker, WorkerSettings
+from asyncstream.worker.working import MAX_FAILURES, QueueWorker, WorkerSettings
 from tests.servers.base import GUARD_SECONDS
 
 RUN = Run.from_uri("s3://bucket/run/")
@@ -59,7 +59,7 @@ class Site:
         if name in self.refuses:
             raise ConnectionFailed(f"{name}: the connection broke")
 
-    def receive(self, seconds: int) -> Message | None:
+    def receive(self, seconds: int, wait: int) -> Message | None:
         if not self._messages:
             return None
         message = self._messages.pop(0)
@@ -91,9 +91,9 @@ class Site:
     def read_outcome(self, run: Run, number: int) -> BatchOutcome | None:
         return self.outcome
 
-    def worker(self, *, dead_letters: bool = True, **settings: object) -> Worker:
+    def worker(self, *, dead_letters: bool = True, **settings: object) -> QueueWorker:
         given = WorkerSettings(**{"until_empty": True, **settings})  # type: ignore[arg-type]
-        return Worker(
+        return QueueWorker(
             queue=self,
             dead_letters=self if dead_letters else None,
             batches=self,
@@ -103,7 +103,7 @@ class Site:
             sleep=self.slept.append,
         )
 
-    def work(self, *, dead_letters: bool = True, **settings: object) -> Worker:
+    def work(self, *, dead_letters: bool = True, **settings: object) -> QueueWorker:
         worker = self.worker(dead_letters=dead_letters, **settings)
         worker.work()
         return worker
@@ -310,7 +310,7 @@ def test_an_error_after_sigterm_shows_the_message() -> None:
 def test_sigterm_interrupts_the_wait_for_a_message() -> None:
     site = Site()
 
-    def receive(seconds: int) -> Message | None:
+    def receive(seconds: int, wait: int) -> Message | None:
         signal.raise_signal(signal.SIGTERM)
         raise AssertionError("the signal did not interrupt")
 
