@@ -207,7 +207,7 @@ def _add_measurement(add: Callable[..., Any]) -> None:
         choices=("arm64", "x86_64"),
         help="architecture to price; default: arm64, with --stack the functions' own",
     )
-    add("--prices", type=Path, metavar="FILE", help="a price table in the format of report/prices.json")
+    add("--prices", type=Path, metavar="FILE", help="a price table in the format of asyncstream/prices.json")
 
 
 def _add_reports(add: Callable[..., Any]) -> None:

@@ -12,6 +12,7 @@ from asyncstream.locations import (
     Lines,
     LocalFolder,
     Pack,
+    S3Object,
     S3Prefix,
     SourceFolder,
     TarEntries,
@@ -70,6 +71,14 @@ async def list_files(
             work.in_order |= await ends.retrying.run(needs_order)
     work.check_distinct()
     return work
+
+
+async def list_objects(ends: Ends, prefix: S3Prefix) -> list[S3Object]:
+    """Return the objects under a prefix; see `TransferSession.list_objects`."""
+    work = Jobs([(prefix, prefix)])
+    with suppress(NothingToTransfer):
+        await _list(prefix, 0, work, partial(_page, prefix, ends), math.inf)
+    return [S3Object.from_uri(job.source.uri) for job in work]
 
 
 async def list_entries(ends: Ends, entries: ZipEntries | TarEntries) -> list[ListedObject]:

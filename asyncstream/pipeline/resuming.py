@@ -58,7 +58,7 @@ async def resume(
             raise
         return await _find_completed(file, upload, gone, find_written)
     if file.only is not None:
-        file.completed = [part for part in there.values() if as_planned(file, part)]
+        file.completed = [part for part in there.values() if has_planned_length(file, part)]
         file.listed = len(file.completed)
         return None
     file.runs = [kept for run in file.runs for kept in _still_there(file, run, there)]
@@ -82,7 +82,7 @@ async def list_parts(
             return there
 
 
-def as_planned(file: FileFacts, part: CompletedPart) -> bool:
+def has_planned_length(file: FileFacts, part: CompletedPart) -> bool:
     """Whether a part has the bytes that it should have."""
     return part.length == file.part_plan.range(part.number).length
 
@@ -109,7 +109,9 @@ def _still_there(file: FileFacts, run: PartRun, there: Mapping[int, CompletedPar
     never compared.
     """
     numbers = range(run.first, run.last + 1)
-    as_planned = [there[number] for number in numbers if number in there and as_planned(file, there[number])]
+    as_planned = [
+        there[number] for number in numbers if number in there and has_planned_length(file, there[number])
+    ]
     if len(as_planned) == len(numbers):
         yield run
     elif file.composite is None:

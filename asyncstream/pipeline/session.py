@@ -10,8 +10,8 @@ from typing import TypeVar, TypeVarTuple
 from asyncstream import tracing
 from asyncstream.engines import EngineName
 from asyncstream.engines.keeping import EngineSession, Kept
-from asyncstream.locations import Folder, S3Object, TarEntries, ZipEntries
-from asyncstream.objects import ListedObject, OpenUpload
+from asyncstream.locations import Folder, S3Object, S3Prefix, TarEntries, ZipEntries
+from asyncstream.objects import ListedObject, MultipartUpload, OpenUpload
 from asyncstream.pipeline import listing, progress, small_objects, stale_uploads
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
@@ -140,6 +140,14 @@ class TransferSession(EngineSession):
         """
         return self._request(_DEFAULTS, listing.slice_archive, entries, size, places=[entries], web=web)
 
+    def list_objects(self, prefix: S3Prefix, config: TransferConfig) -> list[S3Object]:
+        """Return the objects under a prefix, each once; none is no error.
+
+        Raises:
+            BucketNotFound, AccessDenied, ConnectionFailed, DeadlineExceeded: they could not be listed.
+        """
+        return self._request(config, listing.list_objects, prefix)
+
     def read(self, source: S3Object, max_bytes: int, config: TransferConfig) -> bytes:
         """Read a small object, such as a list, with one GET, within the configuration's deadline.
 
@@ -176,7 +184,7 @@ class TransferSession(EngineSession):
         before = datetime.now(UTC) - older_than
         return self._request(_DEFAULTS, stale_uploads.list_created_before, before, prefix, places=[prefix])
 
-    def abort(self, uploads: Iterable[OpenUpload]) -> None:
+    def abort(self, uploads: Iterable[OpenUpload | MultipartUpload]) -> None:
         """Abort these uploads and delete their parts. It is not an error if an upload no longer exists.
 
         Raises:

@@ -95,7 +95,7 @@ class FinishTasks(CopyTasks):
             there = await resuming.list_parts(task, upload, destination, self.reader)
         except UploadGone as gone:
             return await self._find_completed(task, gone)
-        parts = [part for part in there.values() if resuming.as_planned(file, part)]
+        parts = [part for part in there.values() if resuming.has_planned_length(file, part)]
         if len(parts) < file.part_plan.planned:
             await self._check_source(task)
             raise PartsMissing(_missing(file, {part.number for part in parts}))

@@ -30,7 +30,7 @@ async def list_created_before(ends: Ends, before: datetime, prefix: Folder) -> l
         after = following
 
 
-async def abort(ends: Ends, uploads: Iterable[OpenUpload]) -> None:
+async def abort(ends: Ends, uploads: Iterable[OpenUpload | MultipartUpload]) -> None:
     """Abort these uploads; see `TransferSession.abort`."""
     for upload in uploads:
         opened = MultipartUpload(upload.target, upload.upload_id)

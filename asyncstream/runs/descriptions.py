@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from asyncstream.errors import InputError
+from asyncstream.runs.costs import FREE, Cost
 
 # What a plan is made of: all objects under a prefix, the manifest of an S3 Inventory, a list of files, a ZIP
 # archive, or one text to cut at line ends.
@@ -19,13 +20,22 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
 
     Attributes:
         files: files, each giant file once; an archive's files each.
-        bytes: bytes of all of them.
+        bytes: bytes of all of them; for files of unknown size, a guess.
         largest: bytes of the largest.
         left_out: objects that are not copied, by reason: see `inventory.LeftOut`.
         batches: number of batches.
         giants: files that are cut into ranges.
+        ranges: the ranges of all giants.
+        puts: files that are one PUT.
+        uploads: files that are an upload of parts, giants among them.
+        parts: the parts of all these uploads.
+        gets: GET requests of all files.
         upload_lists: number of the objects `uploads/000000.jsonl`.
+        source_lists: LIST requests by which the plan read its source.
+        source_gets: GET requests by which it did.
         seconds: seconds of one worker that all batches take, by the model of `costs.py`.
+        cost: what all batches cost, by the same model.
+        taking: the number of batches by the seconds that they take, rounded.
     """
 
     files: int = 0
@@ -34,8 +44,17 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
     left_out: dict[str, int] = {}
     batches: int = 0
     giants: int = 0
+    ranges: int = 0
+    puts: int = 0
+    uploads: int = 0
+    parts: int = 0
+    gets: int = 0
     upload_lists: int = 0
+    source_lists: int = 0
+    source_gets: int = 0
     seconds: float = 0.0
+    cost: Cost = FREE
+    taking: dict[int, int] = {}
 
 
 class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +68,7 @@ class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
         settings: settings of `TransferConfig` for all batches, beside those of the workers.
         totals: what the plan has counted.
         join: `s3://bucket/key`: the ranges of a text are put together here at the end; empty: they are not.
+        header: whether each range of the text has its first line.
     """
 
     format: int = FORMAT
@@ -58,6 +78,7 @@ class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
     settings: Mapping[str, Any] = {}
     totals: Totals
     join: str = ""
+    header: bool = False
 
 
 def decode_description(content: bytes, name: object) -> Description:

@@ -1,6 +1,6 @@
 """`RunStore`: reads and writes the objects of a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -78,6 +78,16 @@ class RunStore:
         place = self.run.description
         return decode_description(self._read(place), place)
 
+    def list_done(self) -> frozenset[int]:
+        """Return the numbers of the batches that are done."""
+        keys = (place.key for place in self._session.list_objects(self.run.done_prefix, self._timed()))
+        return frozenset(int(number) for number in map(_number, keys) if number)
+
+    def write_todo(self, numbers: Iterable[int]) -> None:
+        """Write the list of batches that a Map reads: an event of the function for each."""
+        events = [{"batch": self.run.batch(number).uri} for number in numbers]
+        self.write_json(self.run.todo, events)
+
     def write_json(self, place: S3Object, value: Any) -> None:
         """Write a value as JSON."""
         self._write(place, msgspec.json.encode(value), OUTCOME_TYPE)
@@ -93,3 +103,9 @@ class RunStore:
 
     def _write(self, place: S3Object, content: bytes, content_type: str) -> None:
         self._session.write(place, content, content_type, self._timed())
+
+
+def _number(key: str) -> str:
+    """Return the number in the name of an outcome; empty for another object."""
+    name = key.rpartition("/")[2].removesuffix(".json")
+    return name if name.isascii() and name.isdecimal() else ""

@@ -15,7 +15,7 @@ import msgspec
 from rich import box
 from rich.table import Table
 
-from asyncstream.lab.report import prices
+from asyncstream import prices
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
 from tests.benchmarks import checks

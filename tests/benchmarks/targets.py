@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from asyncstream.lab.report import prices
+from asyncstream import prices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from asyncstream.lab.report.comparison import Comparison, Environment, Network, Web
 from asyncstream.lab.report.measurement import Failure, Files, Measured, Pages, Run, Way, Workload
-from asyncstream.lab.report.prices import load
 from asyncstream.lab.report.rows import Billing, Section, section
+from asyncstream.prices import load
 
 TEN_FILES = Files(10, 100_000_000)
 EIGHTY_PAGES = Pages(pages=80, rows=10, seconds=15.0, slowest=1.5, floor=1.6)

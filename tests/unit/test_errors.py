@@ -58,6 +58,8 @@ ERRORS = [
     (errors.S3Error("x", "Teapot", 418), RuntimeError, False),
     (errors.ReplyIncomplete("x"), errors.S3Error, False),
     (errors.UploadGone("x"), errors.S3Error, False),
+    (errors.CopyRefused("x"), errors.S3Error, False),
+    (errors.PartsMissing("x"), errors.AsyncstreamError, False),
     (errors.WriteConflict("x"), errors.S3Error, False),
     (errors.PartsNotListed("x"), errors.S3Error, False),
 ]
@@ -67,6 +69,7 @@ STARTS_OVER = {
     errors.NotResumable,
     errors.PartsNotListed,
     errors.UploadGone,
+    errors.CopyRefused,
     errors.WriteConflict,
 }
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, SourceChanged, UploadGone
@@ -97,12 +98,17 @@ class Script:
         pauses: whether the deadline leaves a file pending.
         fills: whether a transform makes the parts.
         continued: whether an earlier transfer left an upload.
+        shared: whether that upload has parts of other transfers, too.
     """
+
+    reopens = True
 
     needs = Needs(part_bytes=10, transform_bytes=5)
     max_memory = 100
 
-    def __init__(self, choices: Sequence[int], pauses: bool, fills: bool, continued: bool) -> None:
+    def __init__(
+        self, choices: Sequence[int], pauses: bool, fills: bool, continued: bool, shared: bool
+    ) -> None:
         self._choices = list(choices)
         self._fills = fills
         self.continuable = not fills
@@ -119,7 +125,8 @@ class Script:
         nothing: Any = None
         retrying = Retrying(RetryPolicy(), deadline, nothing)
         context = TransferContext(Ends(nothing, nothing, retrying), nothing, nothing, progress.ignore)
-        job = Job(source(0), target(0), continuation=LEFT if continued else None)
+        left = replace(LEFT, only=(1, PARTS)) if shared else LEFT
+        job = Job(source(0), target(0), continuation=left if continued else None)
         self.file = Watched(job, 0, cast("Any", self), context, UNTRACED, StopFlag())
 
     def first_task(self, file: FileFacts, needs: Needs) -> Task[Any]:
@@ -173,7 +180,8 @@ class Script:
             case SendPart():
                 return CompletedPart(task.number, '"part"', 10, {})
             case Abort():
-                file.upload = None
+                if file.only is None:
+                    file.upload = None
                 return None
             case _:
                 return FileDone('"copy"')
@@ -185,6 +193,7 @@ class Script:
 SCRIPTS = st.builds(
     Script,
     st.lists(st.integers(0, 20), min_size=20, max_size=40),
+    st.booleans(),
     st.booleans(),
     st.booleans(),
     st.booleans(),

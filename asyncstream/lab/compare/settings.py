@@ -5,19 +5,19 @@ import math
 import shlex
 from dataclasses import dataclass
 
+from asyncstream import prices
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.conninfo import parameters
 from asyncstream.lab.compare import variants, workloads
 from asyncstream.lab.compare.variants import GATHERING, VARIANTS, Variant
-from asyncstream.lab.report import prices
 from asyncstream.lab.report.measurement import Pages, Workload
-from asyncstream.lab.report.prices import Architecture, PriceTable
 from asyncstream.lab.report.sizing import LARGEST_MB, SMALLEST_MB
 from asyncstream.lab.s3 import NetworkModel
 from asyncstream.lab.server_process import LabError, require_linux
 from asyncstream.lab.web import WebModel, least_seconds
 from asyncstream.locations import S3Prefix
+from asyncstream.prices import Architecture, PriceTable
 from asyncstream.transforms import NAMES
 
 # Each is fitted to an article's figures from Lambda.

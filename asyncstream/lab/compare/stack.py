@@ -11,8 +11,8 @@ from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.lab.compare.functions import RUN_VARIABLE
 from asyncstream.lab.compare.sdk_errors import one_line_errors
 from asyncstream.lab.compare.variants import Variant
-from asyncstream.lab.report.prices import Architecture
 from asyncstream.locations import S3Prefix
+from asyncstream.prices import Architecture
 
 # In other states the stack is changing or its creation failed, so its functions may be missing.
 READY = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from asyncstream.lab.report.comparison import Comparison
 from asyncstream.lab.report.measurement import Files, Pages
-from asyncstream.lab.report.prices import per_thousand_runs
 from asyncstream.lab.report.rows import Figures, Section
+from asyncstream.prices import per_thousand_runs
 
 
 class Place(NamedTuple):

@@ -6,8 +6,8 @@ from statistics import median
 from msgspec import Struct
 
 from asyncstream.lab.report.measurement import Failure, Measured, MemorySample, Pages, Run, Way, Workload
-from asyncstream.lab.report.prices import Architecture, PriceTable, gb_seconds
 from asyncstream.lab.report.sizing import needed_memory
+from asyncstream.prices import Architecture, PriceTable, gb_seconds
 
 # The baselines of ratios, both one by one. For pages it is the usual urllib code, with which the article
 # started.

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from asyncstream.lab.report.prices import per_thousand_runs
 from asyncstream.lab.report.rows import Figures, Row, Section, baseline
+from asyncstream.prices import per_thousand_runs
 
 # Two runs of the same code differ by this fraction, although a pair may be equal by chance.
 TIE = 0.03

@@ -34,6 +34,8 @@ class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
         million_invocations: a million Lambda requests.
         thousand_writes: a thousand PUT, COPY, POST or LIST requests to S3.
         thousand_reads: a thousand GET or HEAD requests to S3.
+        thousand_transitions: a thousand state transitions of Step Functions (Standard). None: the table is of
+            an earlier format, and cannot price a run.
     """
 
     date: str
@@ -43,20 +45,34 @@ class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
     million_invocations: Usd
     thousand_writes: Usd
     thousand_reads: Usd
+    thousand_transitions: Usd | None = None
 
     def compute_usd(self, gb_seconds: float, architecture: Architecture) -> float:
-        """Return the USD for one invocation.
+        """Return the USD for one invocation; see `gb_seconds_usd`."""
+        return self.gb_seconds_usd(gb_seconds, architecture) + self.million_invocations / 1e6
+
+    def gb_seconds_usd(self, gb_seconds: float, architecture: Architecture) -> float:
+        """Return the USD for Lambda compute, without invocations.
 
         Raises:
             ConfigError: the table has no price for this architecture.
         """
         try:
-            each = self.gb_second[architecture]
+            return gb_seconds * self.gb_second[architecture]
         except KeyError:
             raise ConfigError(
                 f"the price table of {self.date} has no gb_second for {architecture}: add it"
             ) from None
-        return gb_seconds * each + self.million_invocations / 1e6
+
+    def transitions_usd(self, transitions: int) -> float:
+        """Return the USD for state transitions.
+
+        Raises:
+            ConfigError: the table has no price for them.
+        """
+        if self.thousand_transitions is None:
+            raise ConfigError(f"the price table of {self.date} has no thousand_transitions: add it")
+        return transitions * self.thousand_transitions / 1000
 
     def requests_usd(self, requests: Mapping[str, int]) -> float:
         """Return the USD for S3 requests, given by operation."""
@@ -87,9 +103,7 @@ def load(path: Path | None = None) -> PriceTable:
         ConfigError: the file cannot be read, or is not a price table.
     """
     if path is None:
-        return _decoded(
-            (resources.files("asyncstream.lab.report") / "prices.json").read_bytes(), "prices.json"
-        )
+        return _decoded((resources.files("asyncstream") / "prices.json").read_bytes(), "prices.json")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from asyncstream import prices
 from asyncstream.errors import ConfigError
-from asyncstream.lab.report import prices
-from asyncstream.lab.report.prices import PriceTable
+from asyncstream.prices import PriceTable
 
 ROUND_NUMBERS = PriceTable(
     date="2000-01-01",
@@ -15,6 +16,7 @@ ROUND_NUMBERS = PriceTable(
     million_invocations=1_000_000.0,
     thousand_writes=1000.0,
     thousand_reads=10.0,
+    thousand_transitions=100.0,
 )
 
 
@@ -33,6 +35,18 @@ def test_lambda_bills_memory_times_each_started_millisecond() -> None:
 
 def test_compute_costs_its_gb_seconds_and_one_invocation() -> None:
     assert ROUND_NUMBERS.compute_usd(3.0, "arm64") == 7.0
+
+
+def test_state_transitions_cost_by_the_thousand() -> None:
+    assert ROUND_NUMBERS.transitions_usd(50) == 5.0
+
+
+def test_a_table_of_the_earlier_format_cannot_price_transitions() -> None:
+    """It loads, and prices all else: a comparison does not need that price."""
+    earlier = replace(ROUND_NUMBERS, thousand_transitions=None)
+    assert earlier.requests_usd({"PutObject": 1}) == 1.0
+    with pytest.raises(ConfigError, match="2000-01-01 has no thousand_transitions: add it"):
+        earlier.transitions_usd(1)
 
 
 def test_an_architecture_without_a_price_is_refused() -> None:
@@ -83,6 +97,7 @@ def test_another_table_may_be_loaded(tmp_path: Path) -> None:
         )
     )
     assert prices.load(path).region == "eu-west-1"
+    assert prices.load(path).thousand_transitions is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,271 @@
+"""`Packer`: packs a stream of rows into batches by their cost, and cuts giant files. Does no I/O.
+
+States of the open batch, by its rows:
+    empty   the next row fixes the target of the batch
+    filling rows come until one does not fit; then the fuller of the two, batch or row, is handed out
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from asyncstream.errors import InputError
+from asyncstream.pipeline import plan
+from asyncstream.runs.costs import FREE, GUESSED_BYTES, Cost, Speeds
+from asyncstream.runs.descriptions import Totals
+from asyncstream.runs.rows import Row
+from asyncstream.units import MiB
+
+# Seconds of a full batch. A worker's function may run for 15 minutes, so a batch has room to take 15 times as
+# long as the model says; and a worker that dies loses a minute at most.
+LONGEST_TARGET = 60.0
+# Seconds of the smallest target. A batch costs some 0.4 s before and after its files (an invocation, reading
+# its rows, writing its outcome): 4 % of ten seconds, 8 % of five.
+SMALLEST_TARGET = 10.0
+# "At least four batches a function": if one function is slow, or starts late, others take its work.
+BATCHES_PER_FUNCTION = 4
+# A file that alone takes longer is cut: two such files would not fit into a batch.
+GIANT_SECONDS = LONGEST_TARGET / 2
+
+MOST_ROWS = 20_000
+MOST_BYTES = 8 * MiB
+
+
+class Batch(NamedTuple):
+    """A closed batch.
+
+    Attributes:
+        rows: its rows, the longest streams first: then few slots are idle at its end.
+        cost: what all of them cost.
+        seconds: how long one worker takes.
+        target: what `seconds` should not exceed. Only a batch of a single row may.
+    """
+
+    rows: list[Row]
+    cost: Cost
+    seconds: float
+    target: float
+
+
+class GiantPlan(NamedTuple):
+    """How a giant file is cut.
+
+    Attributes:
+        parts: all parts of its upload.
+        ranges: the first and the last number of the parts of each row.
+    """
+
+    parts: plan.PartPlan
+    ranges: Sequence[tuple[int, int]]
+
+
+class PackerState(Struct, kw_only=True):
+    """All that a packer knows, as plain data, so that another process can go on packing.
+
+    Attributes:
+        totals: what it has counted; `batches` are those that it handed out.
+        share: the share of the source that was read, 0 to 1; 0: unknown.
+        target: the target of the open batch, in seconds.
+        rows: the rows of the open batch.
+        streams: the longest stream of each of these rows, in seconds.
+        length: bytes of these rows as JSON Lines.
+        cost: what these rows cost.
+    """
+
+    totals: Totals = field(default_factory=Totals)
+    share: float = 0.0
+    target: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+    streams: list[float] = field(default_factory=list)
+    length: int = 0
+    cost: Cost = FREE
+
+
+class Packer:
+    """Packs rows into batches.
+
+    Args:
+        speeds: how fast a worker is.
+        functions: how many workers will run at once.
+        state: the state of an earlier packer, to go on with; None: nothing is packed yet.
+    """
+
+    def __init__(self, speeds: Speeds, functions: int, state: PackerState | None = None) -> None:
+        if functions < 1:
+            raise InputError(f"functions={functions} must be at least 1")
+        self._speeds = speeds
+        self._functions = functions
+        self.state = PackerState() if state is None else state
+        self._encoder = msgspec.json.Encoder()
+
+    @property
+    def totals(self) -> Totals:
+        """What was counted so far."""
+        return self.state.totals
+
+    def note_share(self, share: float) -> None:
+        """Note which share of the source was read, 0 to 1, so that the total can be told in advance.
+
+        Without a share, the target grows with the rows that were seen.
+        """
+        self.state.share = min(max(share, 0.0), 1.0)
+
+    def add(self, row: Row, cost: Cost | None = None) -> list[Batch]:
+        """Take a row, and return the batches that this closes: none or one.
+
+        Args:
+            row: a file, slices of an archive, or ranges of lines.
+            cost: what it costs; None: it is a whole file, and its size says it.
+        """
+        if cost is None:
+            cost = self._speeds.file_cost(row.size)
+            self._count_file(row)
+        return self._put(row, cost)
+
+    def count_entries(self, files: int, total: int, largest: int, gets: int) -> None:
+        """Count files in an archive, or ranges of lines, whose rows `add` takes with a cost.
+
+        Args:
+            files: their number; each is a PUT.
+            total: their bytes, as they are written.
+            largest: bytes of the largest.
+            gets: the requests that read them.
+        """
+        totals = self.totals
+        totals.files += files
+        totals.puts += files
+        totals.gets += gets
+        totals.bytes += total
+        totals.largest = max(totals.largest, largest)
+
+    def cut(self, size: int | None) -> GiantPlan | None:
+        """Return how to cut a file; None if it is not a giant.
+
+        Its parts have one size. A range of parts takes about the target, and its parts are enough for four in
+        a row on each slot, if 10,000 parts are enough for that.
+        """
+        if size is None or self._speeds.seconds(self._speeds.file_cost(size)) <= GIANT_SECONDS:
+            return None
+        plan.check_size(size)
+        speeds = self._speeds
+        whole = speeds.range_cost(size, 1)
+        target = self._target(speeds.shared_seconds(whole))
+        in_target = size * target / speeds.shared_seconds(whole)
+        wanted = plan.auto_part_size([int(in_target)], speeds.slots)
+        parts = plan.plan_parts(size, plan.part_length(size, wanted))
+        each = speeds.shared_seconds(speeds.range_cost(parts.first, 1))
+        # Fewer streams than these leave the card idle; then a range takes longer than the target.
+        fewest = min(speeds.slots, -int(-speeds.card_mb // speeds.stream_mb))
+        step = max(fewest, int(target / each))
+        last = parts.planned
+        ranges = [(first, min(first + step - 1, last)) for first in range(1, last + 1, step)]
+        return GiantPlan(parts, ranges)
+
+    def add_ranges(self, row: Row, giant: GiantPlan) -> list[Batch]:
+        """Take a giant file, and return the batches that this closes.
+
+        Each full range is a batch of its own. The rest is packed like a file.
+
+        Args:
+            row: the file, whose continuation is that of the whole upload.
+            giant: how it is cut.
+        """
+        upload = row.continuation
+        if upload is None:
+            raise InputError(f"{row.source} has no upload: create one before its ranges are packed")
+        totals = self.totals
+        totals.files += 1
+        totals.giants += 1
+        totals.ranges += len(giant.ranges)
+        totals.uploads += 1
+        totals.parts += giant.parts.planned
+        totals.gets += giant.parts.planned
+        totals.bytes += giant.parts.size
+        totals.largest = max(totals.largest, giant.parts.size)
+        rows = [replace(row, continuation=replace(upload, only=only)) for only in giant.ranges]
+        costs = [
+            self._speeds.range_cost(giant.parts.range(first, last).length, last - first + 1)
+            for first, last in giant.ranges
+        ]
+        seconds = [self._speeds.seconds(cost) for cost in costs]
+        batches = [
+            self._alone(each, cost, taken)
+            for each, cost, taken in zip(rows[:-1], costs[:-1], seconds[:-1], strict=True)
+        ]
+        return batches + self._put(rows[-1], costs[-1])
+
+    def close(self) -> list[Batch]:
+        """Return the open batch, if it has rows: the source has ended."""
+        return [self._close()] if self.state.rows else []
+
+    def _count_file(self, row: Row) -> None:
+        totals = self.state.totals
+        size = GUESSED_BYTES if row.size is None else row.size
+        totals.files += 1
+        totals.bytes += size
+        totals.largest = max(totals.largest, size)
+        if size <= self._speeds.part_bytes:
+            totals.puts += 1
+            totals.gets += 1
+        else:
+            parts = self._speeds.parts_of(size)
+            totals.uploads += 1
+            totals.parts += parts
+            totals.gets += parts
+
+    def _target(self, more: float = 0.0) -> float:
+        """Return the target of a batch now, where `more` seconds are counted, too, as if they were packed."""
+        state = self.state
+        seen = state.totals.seconds + more + (self._speeds.seconds(state.cost) if state.rows else 0.0)
+        total = seen / state.share if state.share else seen
+        return min(max(total / (BATCHES_PER_FUNCTION * self._functions), SMALLEST_TARGET), LONGEST_TARGET)
+
+    def _put(self, row: Row, cost: Cost) -> list[Batch]:
+        """Put a row into the open batch. If it does not fit, hand out the fuller of the two."""
+        length = len(self._encoder.encode(row)) + 1
+        state = self.state
+        if not state.rows:
+            state.target = self._target(self._speeds.seconds(cost))
+            return self._hold(row, cost, length)
+        both = state.cost + cost
+        full = len(state.rows) >= MOST_ROWS or state.length + length > MOST_BYTES
+        if not full and self._speeds.seconds(both) <= state.target:
+            return self._hold(row, cost, length)
+        seconds = self._speeds.seconds(cost)
+        if not full and seconds > self._speeds.seconds(state.cost):
+            return [self._alone(row, cost, seconds)]
+        closed = self._close()
+        return [closed, *self._put(row, cost)]
+
+    def _hold(self, row: Row, cost: Cost, length: int) -> list[Batch]:
+        state = self.state
+        state.rows.append(row)
+        state.streams.append(cost.longest)
+        state.length += length
+        state.cost = state.cost + cost
+        return []
+
+    def _alone(self, row: Row, cost: Cost, seconds: float) -> Batch:
+        target = self._target(seconds)
+        self._count_batch(cost, seconds)
+        return Batch([row], cost, seconds, target)
+
+    def _close(self) -> Batch:
+        state = self.state
+        seconds = self._speeds.seconds(state.cost)
+        order = sorted(range(len(state.rows)), key=state.streams.__getitem__, reverse=True)
+        batch = Batch([state.rows[at] for at in order], state.cost, seconds, state.target)
+        self._count_batch(state.cost, seconds)
+        state.rows, state.streams, state.length, state.cost = [], [], 0, FREE
+        return batch
+
+    def _count_batch(self, cost: Cost, seconds: float) -> None:
+        totals = self.totals
+        totals.batches += 1
+        totals.seconds += seconds
+        totals.cost = totals.cost + cost
+        rounded = round(seconds)
+        totals.taking[rounded] = totals.taking.get(rounded, 0) + 1

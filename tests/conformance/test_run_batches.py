@@ -1,0 +1,238 @@
+"""A batch of a run: its outcome, what is left of it, and the last step of the run."""
+
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
+from asyncstream.deadline import Notice
+from asyncstream.errors import DeadlineExceeded, InputError, SourceNotFound
+from asyncstream.lab.s3 import Fault, LabS3
+from asyncstream.runs.descriptions import Description, Totals
+from asyncstream.runs.finishing import abort_run, finish_run
+from asyncstream.runs.places import Run
+from asyncstream.runs.rows import Row
+from asyncstream.runs.run_store import RunStore
+from asyncstream.runs.running import Worker, run_batch
+from asyncstream.runs.unzipping import Entries
+from tests.servers import Bucket, content
+
+from .fixture_types import NewSession
+from .test_shared_uploads import FOUR_PARTS, opened
+
+CONFIG = TransferConfig(retry_base_delay=0.001, retry_max_delay=0.001, part_size=5 * MiB)
+# Writes a run of these batches, and of these uploads.
+Plan = Callable[..., RunStore]
+
+
+@pytest.fixture
+def session(new_session: NewSession) -> TransferSession:
+    return new_session()
+
+
+@pytest.fixture
+def worker(session: TransferSession) -> Worker:
+    return Worker(session, lambda: CONFIG)
+
+
+@pytest.fixture
+def plan(session: TransferSession, bucket: Bucket) -> Plan:
+    def plan(*batches: Sequence[Row], uploads: Sequence[Row] = (), **description: Any) -> RunStore:
+        store = RunStore(Run(S3Prefix(bucket.name, "run/")), session, lambda: CONFIG)
+        for number, rows in enumerate(batches):
+            store.write_rows(store.run.batch(number), rows)
+        if uploads:
+            store.write_rows(store.run.uploads(0), uploads)
+        totals = Totals(batches=len(batches), upload_lists=int(bool(uploads)))
+        described = Description(source="s3://a/", destination="s3://b/", totals=totals, **description)
+        store.write_json(store.run.description, described)
+        return store
+
+    return plan
+
+
+def row(bucket: Bucket, key: str, **fields: Any) -> Row:
+    return Row(f"s3://{bucket.name}/in/{key}", f"s3://{bucket.name}/out/{key}", **fields)
+
+
+def listed(bucket: Bucket, key: str, body: bytes) -> Row:
+    """Store a file, and return its row with what a listing tells of it."""
+    return row(bucket, key, size=len(body), etag=bucket.put(f"in/{key}", body))
+
+
+def out(bucket: Bucket) -> set[str]:
+    return bucket.keys("out/")
+
+
+def test_a_batch_copies_its_files_once(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    rows = [listed(bucket, name, name.encode()) for name in "abc"]
+    store = plan(rows)
+
+    outcome = run_batch(store, 0, worker)
+    again = run_batch(store, 0, worker)
+
+    assert (outcome.files, outcome.bytes, outcome.left, outcome.runs) == (3, 3, [], 1)
+    assert out(bucket) == {"out/a", "out/b", "out/c"}
+    assert again == outcome
+    assert "run/done/000000.json" in bucket.keys("run/")
+    assert finish_run(store, worker).whole
+
+
+def test_what_failed_is_run_again_by_itself(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    store = plan([listed(bucket, "a", b"a"), row(bucket, "b"), listed(bucket, "c", b"c")])
+
+    first = run_batch(store, 0, worker)
+    report = finish_run(store, worker)
+    bucket.delete("out/a")
+    bucket.put("in/b", b"b")
+    second = run_batch(store, 0, worker)
+
+    [left] = first.left
+    assert (left.row, left.source, first.again) == (1, f"s3://{bucket.name}/in/b", False)
+    assert left.error is not None
+    assert left.error.type == SourceNotFound.__name__
+    assert (report.batches_left, report.failed) == (1, 1)
+    assert [each.source for each in report.failures] == [left.source]
+    assert (second.files, second.left, second.runs) == (3, [], 2)
+    assert out(bucket) == {"out/b", "out/c"}
+    assert finish_run(store, worker).whole
+
+
+def test_a_malformed_row_fails_alone(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    wrong = Row("s3://UPPER..", "nowhere")
+    store = plan([wrong, listed(bucket, "a", b"a")])
+
+    outcome = run_batch(store, 0, worker)
+
+    assert [(each.row, each.error and each.error.type) for each in outcome.left] == [(0, InputError.__name__)]
+    assert out(bucket) == {"out/a"}
+
+
+def test_a_changed_file_is_copied_as_it_is_now(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    store = plan([listed(bucket, "a", b"before")])
+    bucket.put("in/a", b"after it")
+
+    outcome = run_batch(store, 0, worker)
+
+    assert (outcome.files, outcome.left) == (1, [])
+    assert bucket.get("out/a") == b"after it"
+
+
+def test_a_notice_leaves_the_rest(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    store = plan([listed(bucket, name, name.encode()) for name in "abc"])
+    notice = Notice()
+    notice.give()
+
+    outcome = run_batch(store, 0, replace(worker, notice=notice))
+
+    assert (outcome.files, outcome.pending, outcome.again, outcome.fruitless) == (0, 3, True, 0)
+    assert run_batch(store, 0, worker).left == []
+    assert out(bucket) == {"out/a", "out/b", "out/c"}
+
+
+def test_a_batch_without_any_time_fails_at_last(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    def late() -> TransferConfig:
+        raise DeadlineExceeded("no time is left")
+
+    store = plan([listed(bucket, "a", b"a")])
+    outcomes = [run_batch(store, 0, replace(worker, timed=late)) for _ in range(3)]
+
+    assert [outcome.again for outcome in outcomes] == [True, True, False]
+    [left] = outcomes[-1].left
+    assert left.error is not None
+    assert left.error.type == DeadlineExceeded.__name__
+
+
+def test_archives_and_objects_share_a_batch(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive_file:
+        archive_file.writestr("x", b"1")
+        archive_file.writestr("y", b"22")
+    bucket.put("in/a.zip", packed.getvalue())
+    archive = Row(f"s3://{bucket.name}/in/a.zip", f"s3://{bucket.name}/out/a/", entries=Entries())
+    store = plan([archive, listed(bucket, "b", b"b")])
+
+    outcome = run_batch(store, 0, worker)
+
+    assert (outcome.files, outcome.left) == (3, [])
+    assert out(bucket) == {"out/a/x", "out/a/y", "out/b"}
+
+
+@pytest.fixture
+def giant(bucket: Bucket, session: TransferSession) -> Row:
+    """A file of four parts, whose upload is open."""
+    etag = bucket.put("in/giant", FOUR_PARTS)
+    pair = S3Object(bucket.name, "in/giant"), S3Object(bucket.name, "out/giant")
+    left = opened(session, pair)
+    return row(bucket, "giant", size=len(FOUR_PARTS), etag=etag, continuation=left)
+
+
+def ranges(giant: Row, *numbers: tuple[int, int]) -> list[list[Row]]:
+    assert giant.continuation is not None
+    return [[replace(giant, continuation=replace(giant.continuation, only=only))] for only in numbers]
+
+
+def test_ranges_of_a_giant_become_one_object(plan: Plan, worker: Worker, bucket: Bucket, giant: Row) -> None:
+    store = plan(*ranges(giant, (1, 2), (3, 4)), uploads=[giant])
+
+    outcomes = [run_batch(store, number, worker) for number in range(2)]
+    report = finish_run(store, worker)
+
+    assert [(each.files, each.bytes) for each in outcomes] == [(0, 10 * MiB), (0, 5 * MiB + 7)]
+    assert (report.completed, report.whole) == (1, True)
+    assert bucket.get("out/giant") == FOUR_PARTS
+
+
+def test_a_giant_without_all_parts_is_not_completed(
+    plan: Plan, worker: Worker, bucket: Bucket, giant: Row
+) -> None:
+    store = plan(*ranges(giant, (1, 2), (3, 4)), uploads=[giant])
+    run_batch(store, 1, worker)
+
+    report = finish_run(store, worker)
+
+    assert (report.completed, report.batches_left, report.failed) == (0, 1, 1)
+    assert "parts are missing, 1-2" in str(report.failures)
+    assert len(bucket.uploads()) == 1
+    run_batch(store, 0, worker)
+    assert finish_run(store, worker).whole
+
+
+def test_an_aborted_run_leaves_no_upload(plan: Plan, worker: Worker, bucket: Bucket, giant: Row) -> None:
+    store = plan(*ranges(giant, (1, 4)), uploads=[giant])
+    run_batch(store, 0, worker)
+
+    assert abort_run(store, worker) is None
+
+    assert bucket.uploads() == []
+    assert not finish_run(store, worker).whole
+
+
+def test_a_check_refuses_rows_and_settings(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    def check(pairs: Any, settings: Any) -> None:
+        if settings or any(source.key == "in/b" for source, _ in pairs):
+            raise InputError("not allowed")
+
+    rows = [listed(bucket, "a", b"a"), listed(bucket, "b", b"b")]
+    [left] = run_batch(plan(rows), 0, replace(worker, check=check)).left
+    with pytest.raises(InputError, match="not allowed"):
+        run_batch(plan(rows, settings={"transform": "os:system"}), 0, replace(worker, check=check))
+
+    assert left.row == 1
+    assert out(bucket) == {"out/a"}
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_temporary_failures_are_tried_again(lab: LabS3, plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    store = plan([listed(bucket, "a", b"a"), listed(bucket, "b", content(100, 1))])
+    lab.set_faults([Fault("refuse", "PutObject", key="out/b", status=503, code="SlowDown")])
+
+    outcome = run_batch(store, 0, worker)
+    lab.set_faults([])
+
+    assert outcome.again
+    assert run_batch(store, 0, worker).left == []
