@@ -14,7 +14,7 @@ LONG_POLL = 20
 # The most characters of a reason. SQS counts attributes as bytes of the message.
 MAX_REASON = 500
 # What SQS refuses in a body or an attribute, and line breaks, which would start another line of a log.
-_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 class Message(Struct, frozen=True):
