@@ -42,7 +42,8 @@ _BATCH_TRIES = 6
 _MAX_BODY = 20_000
 
 _SDK_ERRORS = (ClientError, BotoCoreError, OSError, ValueError, *PROGRAM_ERRORS)
-_PERMISSIONS = {
+# The permission that each operation needs.
+PERMISSIONS = {
     "ReceiveMessage": "sqs:ReceiveMessage",
     "ChangeMessageVisibility": "sqs:ChangeMessageVisibility",
     "DeleteMessage": "sqs:DeleteMessage",
@@ -280,7 +281,7 @@ def _refused_by_sqs(name: str, status: int, message: str, operation: str) -> Asy
     if name in _NOT_OURS and operation in ("ChangeMessageVisibility", "DeleteMessage"):
         return _NotOursError(message)
     if name.startswith("AccessDenied") or name in ("InvalidSecurity", "KmsAccessDenied"):
-        return AccessDenied(f"{message}. The role needs {_PERMISSIONS[operation]}, and the use of its key")
+        return AccessDenied(f"{message}. The role needs {PERMISSIONS[operation]}, and the use of its key")
     if name in _BY_CODE or status >= 500:
         return _BY_CODE.get(name, ServiceBusy)(message)
     advice = advice_on_refusal(operation, name) if name in _KEY_CODES else "Check the queue's settings"
