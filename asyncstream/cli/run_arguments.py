@@ -44,7 +44,12 @@ def add_worker(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="queue for messages that cannot be done; default: that of the queue's redrive policy",
     )
-    add("--run", dest="only", metavar="RUN", help="s3://bucket/RUN/, the only run whose batches are allowed")
+    add(
+        "--run",
+        dest="only",
+        metavar="RUN",
+        help="s3://bucket/RUN/, the only run whose batches are allowed; it may transform by your function",
+    )
     add("--once", action="store_true", help="end when the queue is empty, instead of waiting for ever")
     add(
         "--visibility",

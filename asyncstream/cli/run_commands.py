@@ -11,6 +11,7 @@ from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.runs.places import Run
 from asyncstream.runs.run_store import RunStore
+from asyncstream.runs.running import allow_all
 
 
 def enqueue(options: argparse.Namespace) -> int:
@@ -30,7 +31,7 @@ def enqueue(options: argparse.Namespace) -> int:
 
 def worker(options: argparse.Namespace) -> int:
     """Run `asyncstream worker` and return the exit code."""
-    from asyncstream.worker.batches import RunBatches  # noqa: PLC0415 - other commands need no queue
+    from asyncstream.worker.batches import RunBatches, refuse_functions  # noqa: PLC0415 - only here
     from asyncstream.worker.sqs import SqsQueue  # noqa: PLC0415 - imports boto3
     from asyncstream.worker.stopping import Stopping  # noqa: PLC0415
     from asyncstream.worker.working import QueueWorker, WorkerSettings  # noqa: PLC0415
@@ -54,7 +55,14 @@ def worker(options: argparse.Namespace) -> int:
             stack.enter_context(closing(dead_letters))
         session = TransferSession(options.engine, endpoint_url=options.endpoint_url, **ends)
         store_session = _open_store_session(options)
-        batches = RunBatches(stack.enter_context(session), stack.enter_context(store_session), config, notice)
+        batches = RunBatches(
+            stack.enter_context(session),
+            stack.enter_context(store_session),
+            config,
+            notice,
+            # A message may name any run. The one that the user names is trusted.
+            refuse_functions if settings.only is None else allow_all,
+        )
         worker = QueueWorker(
             queue=queue,
             dead_letters=dead_letters,

@@ -62,6 +62,15 @@ def either_queue(request: pytest.FixtureRequest) -> Iterator[TestQueue]:
         yield queue
 
 
+def describe(**settings: str) -> Description:
+    return Description(source="s3://sources/", destination="s3://copies/", settings=settings, totals=Totals())
+
+
+def doubled(chunk: bytes) -> bytes:
+    """Transform a file: repeat each chunk."""
+    return bytes(chunk) * 2
+
+
 class Site:
     """A lab S3 with sources, and a run whose batches are written as a plan would."""
 
@@ -70,10 +79,7 @@ class Site:
         self.session = TransferSession("sequential", endpoint_url=lab_server.endpoint_url)
         self.store = RunStore(RUN, self.session, TransferConfig)
         self.lab.create_bucket("runs", keep=True)
-        self.store.write_json(
-            RUN.description,
-            Description(source="s3://sources/", destination="s3://copies/", totals=Totals()),
-        )
+        self.store.write_json(RUN.description, describe())
 
     def plan(self, number: int, keys: dict[str, int], *, exist: bool = True) -> str:
         """Write a batch of files of these sizes, and return the body of its message."""
@@ -243,6 +249,22 @@ def test_named_dead_letters_come_before_the_policy(
 
         ended(start_worker("--dead-letters", queue.dead_letters))
         assert queue.dead().keys() == {"wrong"}
+
+
+def test_functions_of_unnamed_runs_are_not_called(site: Site, queue: TestQueue, start: Start) -> None:
+    """A message may name a run in any bucket. The function would have the permissions of the worker."""
+    body = site.plan(1, {"a": 10})
+    site.store.write_json(RUN.description, describe(transform="gzip,os:listdir"))
+    queue.send(body)
+    assert ended(start(site, "worker", "--once"))[0] == 1
+    assert "names the function 'os:listdir'" in queue.dead()[body]["reason"]
+    assert site.digests("copies") == {}
+
+    site.store.write_json(RUN.description, describe(transform="tests.functional.test_worker:doubled"))
+    queue.send(body)
+    code, said = ended(start(site, "worker", "--once", "--run", RUN.uri))
+    assert code == 0, said
+    assert site.digests("copies")["a"][0] == 20
 
 
 def test_sigterm_ends_a_worker_that_waits(site: Site, queue: TestQueue, start: Start) -> None:
