@@ -190,6 +190,10 @@ class LineTooLong(TransformError):
     """A line or record is longer than the memory reserved for one."""
 
 
+class CutInQuotes(AsyncstreamError, ValueError):
+    """A range of the lines of a CSV starts or ends within quotes. Nothing of it was made visible."""
+
+
 class OutputTooLarge(TransformError):
     """A transform produced more bytes than its limit allows; see `transforms/running.py`."""
 

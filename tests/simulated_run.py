@@ -10,6 +10,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from asyncstream.prices import PriceTable
@@ -31,6 +32,7 @@ class Machine(NamedTuple):
         entry_cpu: CPU seconds of an entry of an archive.
         inflate_cpu: CPU seconds of an inflated byte.
         part: most bytes of one request of a file that is not a giant.
+        multipart: whether the parts of such a file move at once, or one after the other.
         throttled: the share of requests that S3 refuses with SlowDown; they are sent again.
     """
 
@@ -44,7 +46,8 @@ class Machine(NamedTuple):
     byte_cpu: float = 2.84e-9
     entry_cpu: float = 0.0015
     inflate_cpu: float = 1.4e-9
-    part: int = 512 * 2**20
+    part: int = 100 * 2**20
+    multipart: bool = True
     throttled: float = 0.0
 
 
@@ -56,6 +59,8 @@ class Entry(NamedTuple):
 
 
 DEFAULT = Machine()
+# A batch that takes longer is not like the others: no ratio of theirs is right for it.
+UNUSUAL_SECONDS = 120.0
 
 # A step of a task, and how much it takes: seconds to wait, CPU seconds, or bytes.
 Step = tuple[Literal["wait", "cpu", "move"], float]
@@ -130,17 +135,24 @@ class Worker:
                 yield self._copy(row.continuation.part_plan.range(number).length, "UploadPart")
         else:
             assert row.size is not None
-            yield self._file(row.size)
+            yield from self._file(row.size)
 
-    def _file(self, size: int) -> Task:
-        if size <= self._machine.part:
-            yield from self._copy(size, "PutObject")
-            return
-        yield from self._ask("CreateMultipartUpload")
+    def _file(self, size: int) -> Iterator[Task]:
+        """Return the tasks of a file: a stream, or parts, of which one slot or any slot takes each."""
         parts = math.ceil(size / self._machine.part)
-        for at in range(parts):
-            yield from self._copy(size * (at + 1) // parts - size * at // parts, "UploadPart")
-        yield from self._ask("CompleteMultipartUpload")
+        if parts <= 1:
+            yield self._copy(size, "PutObject")
+            return
+        edges = [size * at // parts for at in range(parts + 1)]
+        tasks = [
+            iter(self._ask("CreateMultipartUpload")),
+            *(self._copy(stop - start, "UploadPart") for start, stop in pairwise(edges)),
+            iter(self._ask("CompleteMultipartUpload")),
+        ]
+        if self._machine.multipart:
+            yield from tasks
+        else:
+            yield (step for task in tasks for step in task)
 
     def _copy(self, length: int, operation: str) -> Task:
         """The body of the GET is that of the PUT, whose reply starts after its last byte."""
@@ -219,7 +231,7 @@ def _rates(machine: Machine, cpu: float, computing: int, moving: int) -> dict[st
 
 
 def simulate(
-    batches: Sequence[Batch],
+    batches: Iterable[Batch],
     functions: int,
     prices: PriceTable,
     machine: Machine = DEFAULT,
@@ -230,31 +242,41 @@ def simulate(
     """Return a simulated run: functions take the batches in turn.
 
     Args:
-        batches: the batches of a plan.
+        batches: the batches of a plan, which may be made one after the other.
         functions: how many functions run at once.
         prices: what things cost.
         machine: what each function can do.
         contents: the entries of archives, by source.
         seed: chooses all random numbers.
-        sample: if over 1, only one of so many batches is simulated by itself. Each other takes as long as the
-            model says, times the ratio that a batch of the sample had, which is drawn; requests are scaled.
+        sample: if over 1, only one of so many batches is simulated by itself, and all that take over two
+            minutes. Each other takes as long as the model says, times the ratio that a batch of the sample
+            had, which is drawn. Requests are scaled.
     """
     drawn = random.Random(seed)
     ratios: deque[float] = deque(maxlen=1000)
-    requests: Counter[str] = Counter()
-    taken, exact = [], 0
+    sampled: Counter[str] = Counter()
+    unusual: Counter[str] = Counter()
+    taken: list[float] = []
+    exact = samples = unlike = 0
     for at, batch in enumerate(batches):
-        if at % sample == 0:
-            worker = Worker(machine, seed + at, contents or {})
-            seconds = worker.batch_seconds(batch.rows)
-            requests.update(worker.requests)
-            ratios.append(seconds / batch.seconds)
-            exact += 1
-        else:
-            seconds = batch.seconds * drawn.choice(ratios)
-        taken.append(seconds)
-    scaled = {name: round(count * len(batches) / exact) for name, count in requests.items()}
-    return _run(taken, functions, prices, machine, scaled, drawn, exact)
+        is_long = sample > 1 and batch.seconds > UNUSUAL_SECONDS
+        if not is_long and at % sample:
+            # The first batch may be a long one.
+            taken.append(batch.seconds * (drawn.choice(ratios) if ratios else 1.0))
+            continue
+        worker = Worker(machine, seed + at, contents or {})
+        taken.append(worker.batch_seconds(batch.rows))
+        exact += 1
+        if is_long:
+            unlike += 1
+            unusual.update(worker.requests)
+            continue
+        samples += 1
+        sampled.update(worker.requests)
+        ratios.append(taken[-1] / batch.seconds)
+    factor = (len(taken) - unlike) / samples if samples else 0.0
+    requests = {name: unusual[name] + round(sampled[name] * factor) for name in sorted({*sampled, *unusual})}
+    return _run(taken, functions, prices, machine, requests, drawn, exact)
 
 
 def _run(

@@ -1,12 +1,13 @@
 """A pack as a source: an archive or a joined file that is read from its members, as if it were stored."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Protocol
 
 from asyncstream.archives.pack_copying import cut_parts
 from asyncstream.archives.pack_layout import SMALL_ZIP_MEMBER, Layout
 from asyncstream.archives.pack_members import MemberPlace
 from asyncstream.archives.pack_reader import PackReader
+from asyncstream.archives.quotes import QuoteCount
 from asyncstream.errors import AsyncstreamError, NothingYet, SourceChanged
 from asyncstream.locations import LineRange, Lines, Pack, PackTarget, ZipEntries
 from asyncstream.locations.lines import range_name
@@ -27,8 +28,8 @@ class Planner(Protocol):
     async def plan_pack(self, pack: Pack) -> Mapping[Pack, Layout]:
         """List the members of a pack, and return the layout of each of its files."""
 
-    async def plan_lines(self, lines: Lines) -> Sequence[Layout]:
-        """Cut a text at line ends, and return the layouts of its ranges."""
+    async def plan_lines(self, lines: Lines) -> Mapping[int, Layout]:
+        """Cut a text at line ends, and return the layouts of the ranges to make, by their numbers."""
 
 
 class PackSource(Source[Pack | LineRange, Pack | Lines]):
@@ -52,6 +53,7 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         self._member_bytes = member_bytes
         self._layouts: dict[PackTarget | LineRange, Layout] = {}
         self._packs: dict[PackTarget, Pack] = {}
+        self._quotes: dict[LineRange, QuoteCount] = {}
 
     @property
     def slot_bytes(self) -> int:
@@ -76,7 +78,7 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     async def list_page(
         self, prefix: Pack | Lines, token: str | None
     ) -> tuple[list[ListedObject], str | None]:
-        """Return the file that a pack becomes, or its volumes by their numbers; or all ranges of a text."""
+        """Return the file that a pack becomes, or its volumes by their numbers; or ranges of a text."""
         if isinstance(prefix, Pack):
             packs = await self._plan(prefix)
             rows = packs.items()
@@ -84,10 +86,18 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
                 ListedObject(f"{pack.volume} {pack.division}", each.size, each.etag) for pack, each in rows
             ], None
         ranges = await self._planner.plan_lines(prefix)
-        named = {range_name(number): layout for number, layout in enumerate(ranges)}
-        self._layouts |= {prefix.item(name): layout for name, layout in named.items()}
-        chosen = prefix.chosen(list(named))
-        return [ListedObject(name, named[name].size, named[name].etag) for name in chosen], None
+        for number, layout in ranges.items():
+            one = prefix.item(range_name(number))
+            self._layouts[one] = layout
+            if prefix.csv:
+                self._quotes[one] = QuoteCount(one, layout.size)
+        return [
+            ListedObject(range_name(number), each.size, each.etag) for number, each in ranges.items()
+        ], None
+
+    def is_continuable(self, source: Pack | LineRange) -> bool:
+        """Whether a later transfer need not read all of it: it does to count the quotes of a CSV."""
+        return not (isinstance(source, LineRange) and source.lines.csv)
 
     def is_in_order(self, source: Pack | LineRange) -> bool:
         """Whether its members are decoded from their starts."""
@@ -138,7 +148,9 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         """Open a range of a pack that was made ready. Sends no request."""
         layout = self._layout(source)
         wanted = _within(layout, range_)
-        stream = _PackStream(self._reader(source, layout).read(wanted))
+        chunks = self._reader(source, layout).read(wanted)
+        quotes = self._quotes.get(source) if isinstance(source, LineRange) else None
+        stream = _PackStream(chunks if quotes is None else quotes.counted(chunks, wanted))
         in_ranges = _is_in_ranges(source)
         return Opened(layout.size, layout.etag, wanted, layout.headers, stream, in_ranges=in_ranges)
 

@@ -88,7 +88,8 @@ class Scan:
         self._in_order = True
         self._last_start, self._least_next = -1, 0
         self._count = self._in_blocks = 0
-        self._bytes = self._links = 0
+        self._bytes = self._data = self._links = 0
+        self._counted = 0, 0  # bytes of contents and data of the blocks so far
         self._largest: dict[int, int] = {}
         self._hashes = array("q")
 
@@ -124,6 +125,7 @@ class Scan:
                 else:
                     add_hash(hash(key))
                     self._bytes += gzip_size_of(method, packed, size) if as_gzip else size
+                    self._data += packed
                     if size > largest.get(method, -1):
                         largest[method] = size
             if in_block == self._per_block:
@@ -190,7 +192,10 @@ class Scan:
             listed,
             len(self._hashes) - listed,
             next(walk_rows(rows))[7] + self._area.shift,
+            self._bytes - self._counted[0],
+            self._data - self._counted[1],
         )
+        self._counted = self._bytes, self._data
         self._position = block.stop
         self._in_blocks += count
         self._blocks.append(block)

@@ -27,7 +27,7 @@ from asyncstream.errors import (
 )
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
 from asyncstream.objects import ByteRange, ListedObject, Stored
-from asyncstream.ports import ByteStream, Engine, Opened, Source
+from asyncstream.ports import ByteStream, Engine, Opened, Share, Source
 from asyncstream.transforms.running import RATIO_COUNTS_FROM
 from asyncstream.units import KiB, MiB
 
@@ -131,10 +131,10 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         page = await self._engine.compute(lambda: listing[start:stop])
         return page, str(stop) if stop < len(listing) else None
 
-    async def cut(self, folder: ZipEntries, size: int) -> list[ZipEntries]:
+    async def cut(self, folder: ZipEntries, size: int) -> list[Share]:
         """Return slices of the directory, of `size` rows each; see `list_all`."""
         listing = await self._read_directory(folder, size)
-        return await self._engine.compute(listing.slices)
+        return await self._engine.compute(listing.shares)
 
     def is_in_order(self, source: ZipEntry) -> bool:
         """Return that it is: a range of an entry is decoded from the entry's start."""

@@ -53,8 +53,9 @@ Files of gzip, zstd, bzip2 and xz can be joined, too: programs read the result a
 SPLIT_HELP = """\
 Cut a text at line ends into files of about the same size: part-00000, part-00001 and so on.
 
-The text must not be compressed. Its lines end with a line feed, and a CSV has none within quotes. Ranges are
-read at once, and --transform changes each on its own."""
+The text must not be compressed. Its lines end with a line feed. A file in which no line starts is left out,
+so numbers may be missing. With --csv, a file fails that would start or end within quotes. The files are made
+at once, and --transform changes each on its own."""
 
 
 def add_unzip(parser: argparse.ArgumentParser) -> None:
@@ -126,6 +127,7 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     add("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
     add("--ranges", type=int, default=100, metavar="N", help="number of files to make; default: %(default)s")
     add("--header", action="store_true", help="put the first line at the start of each file, as for CSV")
+    add("--csv", action="store_true", help="count quotes: a file that would start or end within some fails")
     add_transfer(parser)
 
 

@@ -20,6 +20,17 @@ from asyncstream.cli.archive_arguments import (
     add_untar,
     add_unzip,
 )
+from asyncstream.cli.plan_arguments import (
+    ABORT_HELP,
+    ESTIMATE_HELP,
+    FINISH_HELP,
+    PLAN_HELP,
+    RUN_HELP,
+    add_estimate,
+    add_finish,
+    add_plan,
+    add_run,
+)
 from asyncstream.cli.run_arguments import ENQUEUE_HELP, WORKER_HELP, add_enqueue, add_worker
 from asyncstream.cli.transfer_arguments import add_transfer
 from asyncstream.version import __version__
@@ -85,6 +96,11 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         ("zip", add_archive, "pack files into a ZIP archive", ZIP_HELP),
         ("concat", add_concat, "join files", CONCAT_HELP),
         ("split", add_split, "cut a text at line ends", SPLIT_HELP),
+        ("estimate", add_estimate, "see what a run of many files takes", ESTIMATE_HELP),
+        ("plan", add_plan, "plan a run of many files", PLAN_HELP),
+        ("run", add_run, "move batches of a run", RUN_HELP),
+        ("finish", add_finish, "complete a run", FINISH_HELP),
+        ("abort", add_finish, "drop the uploads of a run", ABORT_HELP),
         ("enqueue", add_enqueue, "fill a queue with the batches of a run", ENQUEUE_HELP),
         ("worker", add_worker, "take batches of runs from a queue", WORKER_HELP),
         ("clean", _add_clean, "remove unfinished uploads", CLEAN_HELP),

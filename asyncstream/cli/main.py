@@ -1,4 +1,4 @@
-"""The command line: `copy`, `unzip`, `untar`, `tar`, `zip`, `concat`, `split`, `ls`, `clean` and `compare`.
+"""The command line: a function for each command; those for runs are in `plan_commands.py`.
 
 Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C. They do not
 depend on whether a reader of the output, such as `head`, has closed its pipe.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncstream import transforms
+from asyncstream.cli import plan_commands, run_commands
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
@@ -28,7 +29,6 @@ from asyncstream.cli.places import (
     parse_tar,
     parse_zip,
 )
-from asyncstream.cli.run_commands import enqueue, worker
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import TarEntries, WebFile, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
@@ -320,8 +320,13 @@ COMMANDS = {
     "zip": pack,
     "concat": pack,
     "split": split,
-    "enqueue": enqueue,
-    "worker": worker,
+    "estimate": plan_commands.estimate,
+    "plan": plan_commands.plan,
+    "run": plan_commands.run,
+    "finish": plan_commands.finish,
+    "abort": plan_commands.abort,
+    "enqueue": run_commands.enqueue,
+    "worker": run_commands.worker,
     "clean": clean,
     "compare": compare,
 }

@@ -143,7 +143,7 @@ def parse_split(options: argparse.Namespace) -> Pair:
     Raises:
         InputError: the source is not an object or a file, or the number of ranges is out of bounds.
     """
-    lines = Lines(_file(options.source), options.ranges, options.header)
+    lines = Lines(_file(options.source), options.ranges, options.header, csv=options.csv)
     return lines, parse_folder(options.destination)
 
 

@@ -13,8 +13,9 @@ from msgspec import Struct
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, is_temporary
-from asyncstream.events.reading import read, shown
+from asyncstream.events.reading import read
 from asyncstream.locations import S3Object
+from asyncstream.runs.shown import shown
 
 SCHEMAS = ("1.0", "2.0")
 # The completion report has one line per task.

@@ -1,7 +1,7 @@
 """Convert an event's JSON to a type, with errors that say where the event is wrong.
 
 An event may contain a customer's encryption key (`extra_args`), in the right place or elsewhere. So error
-messages never repeat a whole value of an event: `shown` returns short texts and numbers only, and
+messages never repeat a whole value of an event: `runs.shown` returns short texts and numbers only, and
 `without_keys` removes keys from values that a reply returns.
 """
 
@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from asyncstream.errors import InputError
+from asyncstream.runs.shown import MAX_SHOWN
 
 T = TypeVar("T")
 
-# Characters of a text that a message repeats.
-MAX_SHOWN = 100
 # Part of the names of keys in extra_args, and of mistyped names.
 _KEY = "CustomerKey"
 # The JSON that requests and replies may contain. (msgspec writes NaN as null.)
@@ -71,13 +70,6 @@ def convert(
         raise InputError(f"{what} is malformed at {path:.{2 * MAX_SHOWN}}: {reason:.500}") from None
     except UnicodeEncodeError:  # raised by msgspec, when its message names an unknown field
         raise InputError(f"{what} has a field whose name has half of a surrogate pair") from None
-
-
-def shown(value: Any) -> str:
-    """Return a value as messages may show it: the start of a text or number; only the type of others."""
-    if value is None or isinstance(value, str | int | float):
-        return f"{value!r:.{MAX_SHOWN}}"
-    return f"a value of type {type(value).__name__}"
 
 
 def without_keys(value: Any) -> Any:

@@ -16,8 +16,9 @@ from asyncstream.errors import InputError
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.handler_replies import problem
 from asyncstream.events.items import Item, ItemOutcome, failure_type
-from asyncstream.events.reading import read, shown
+from asyncstream.events.reading import read
 from asyncstream.locations import S3Object, is_folder_marker
+from asyncstream.runs.shown import shown
 
 # Events after which an object can be read (S3 user guide, "Supported event types").
 NOTIFIED = ("ObjectCreated:", "ObjectRestore:Completed")

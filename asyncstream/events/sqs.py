@@ -17,7 +17,8 @@ from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.events import direct, s3_events
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
-from asyncstream.events.reading import convert, read, shown
+from asyncstream.events.reading import convert, read
+from asyncstream.runs.shown import shown
 
 
 class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": "eventSourceARN"}):

@@ -7,7 +7,7 @@ redriven starts with those items, and a run over the failed executions of anothe
 finds them.
 
 A reply is also an event: it asks for the items that are left, and its totals cover the whole chain of
-invocations. Inventory rows that name nothing to copy (`inventory.py`) are counted and are never left.
+invocations. Inventory rows that name nothing to copy (`runs/inventory.py`) are counted and are never left.
 """
 
 import json
@@ -26,7 +26,6 @@ from asyncstream.errors import (
     InputError,
     full_message,
 )
-from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.packing import Packing
@@ -34,6 +33,7 @@ from asyncstream.events.reading import convert, read, without_keys
 from asyncstream.locations import S3Object, S3Prefix, ZipEntries, is_folder_marker
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Pair
+from asyncstream.runs import inventory
 from asyncstream.runs.unzipping import Entries, continuations_of
 
 # A failed execution's Cause may have 32,768 characters. Lambda's runtime client writes it: JSON that has the

@@ -16,10 +16,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.events.direct import Uri
-from asyncstream.events.reading import at, read, shown
+from asyncstream.events.reading import at, read
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.postgres.statements import Table
 from asyncstream.locations import S3Object
+from asyncstream.runs.shown import shown
 from asyncstream.units import MiB
 from asyncstream.web import FetchConfig
 

@@ -81,8 +81,7 @@ class ZipSlice(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     shift: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.etag) > _MAX_ETAG or not self.etag.isprintable():
-            raise InputError(f"slice: {self.etag!r:.100} is not an ETag")
+        check_etag(self.etag, "slice")
         numbers = self.start, self.stop, self.first, self.count, self.end, self.shift
         if min(numbers) < 0 or max(numbers) > _MAX_NUMBER:
             raise InputError(f"slice: {min(numbers)} or {max(numbers)} is not a position or a number of rows")
@@ -91,6 +90,12 @@ class ZipSlice(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
         ranges, last = parse_rows(self.rows), self.first + self.count - 1
         if ranges and not self.first <= ranges[0].start <= ranges[-1][-1] <= last:
             raise InputError(f"slice: rows {self.rows:.100} are not within {self.first} to {last}")
+
+
+def check_etag(etag: str, name: str) -> None:
+    """Raise InputError if a text, which `name` has, cannot be an ETag."""
+    if len(etag) > _MAX_ETAG or not etag.isprintable():
+        raise InputError(f"{name}: {etag!r:.100} is not an ETag")
 
 
 def parse_rows(text: str) -> list[range]:

@@ -189,7 +189,7 @@ class File:
         if isinstance(error, BuffersNeeded) and self._ending.needs is not None and not self._stop:
             self._buffer_parts(error, self._ending.needs)
         # Keep the upload even if no part is confirmed: keeping it costs no request, aborting it costs one.
-        elif self._ending.pending and facts.upload is not None and facts.part_plan.first and facts.etag:
+        elif self._ending.pending and facts.upload is not None and self._may_keep_upload():
             self._to(State.PAUSING)
             self._next = self._work.pause(facts)
         elif facts.upload is not None or facts.open_range is not None or facts.output is not None:
@@ -197,6 +197,12 @@ class File:
             self._next = self._work.abort(facts)
         else:
             self._end_or_reopen()
+
+    def _may_keep_upload(self) -> bool:
+        """Whether the next transfer can make the rest of the upload."""
+        facts, source = self.facts, self.facts.job.source
+        known = bool(facts.part_plan.first and facts.etag)
+        return known and self._context.ends.source_of(source).is_continuable(source)
 
     def _end_or_reopen(self) -> None:
         """End a file of which nothing is open, or open it once more."""

@@ -104,7 +104,8 @@ async def slice_archive(ends: Ends, entries: ZipEntries, size: int) -> list[ZipE
     if size < 1:
         raise InputError(f"a slice of {size} rows is not possible: give at least 1")
     assert ends.archives is not None  # noqa: S101 - it was opened for these entries
-    return await ends.retrying.run(partial(ends.archives.cut, entries, size))
+    shares = await ends.retrying.run(partial(ends.archives.cut, entries, size))
+    return [share.entries for share in shares]
 
 
 async def _list_archive(entries: ZipEntries, position: int, work: Jobs, ends: Ends, room: float) -> None:
@@ -150,7 +151,7 @@ async def _list(prefix: SourceFolder, position: int, work: Jobs, ask: _Ask, room
             )
         token = following
     work.folder_markers += len(markers)
-    if len(work) == begin:
+    if len(work) == begin and not (isinstance(prefix, Lines) and prefix.only):  # no line may start in a range
         only = f" but {len(markers):,} folder markers" if markers else ""
         raise NothingToTransfer(f"nothing is stored under {prefix}{only}")
 

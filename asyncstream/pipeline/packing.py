@@ -1,30 +1,21 @@
 """Plan a pack: list its members, look at their first lines if need be, and lay them out."""
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
-from pathlib import Path, PurePath
-from typing import TypeVar
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from asyncstream.archives.pack_layout import ConcatLayout, Layout
-from asyncstream.archives.pack_members import Member, PackMembers
+from asyncstream.archives.pack_members import PackMembers
 from asyncstream.archives.tar_headers import check_name
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_layout import ZipLayout
-from asyncstream.archives.zip_windows import read_whole
-from asyncstream.errors import (
-    InputError,
-    LineTooLong,
-    NothingToTransfer,
-    S3Error,
-    SourceChanged,
-    SourceNotFound,
-)
+from asyncstream.errors import InputError, NothingToTransfer, S3Error, SourceChanged
 from asyncstream.locations import (
     Concat,
     Lines,
@@ -39,17 +30,12 @@ from asyncstream.locations import (
     ZipEntries,
     is_folder_marker,
 )
-from asyncstream.mapping.calls import map_items
-from asyncstream.objects import ByteRange, ListedObject, Stored
+from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
+from asyncstream.pipeline.cutting import cut_lines
+from asyncstream.pipeline.probes import PROBE, Probes
 from asyncstream.ports import Engine
-from asyncstream.tracing.spans import UNTRACED
-from asyncstream.units import KiB, MiB
-
-T = TypeVar("T")
-R = TypeVar("R")
-# Bytes read of a file to find the end of its first line, and the most that such a line may have.
-_PROBE, _LONGEST_LINE = 64 * KiB, 8 * MiB
+from asyncstream.units import MiB
 
 
 class PackPlanner:
@@ -65,7 +51,7 @@ class PackPlanner:
     def __init__(self, ends: Ends, engine: Engine, max_concurrency: int, room: float) -> None:
         self._ends = ends
         self._engine = engine
-        self._max_concurrency = max_concurrency
+        self._probes = Probes(ends, engine, max_concurrency)
         self._room = room
 
     async def plan_pack(self, pack: Pack) -> Mapping[Pack, Layout]:
@@ -79,7 +65,7 @@ class PackPlanner:
         """
         if isinstance(pack.members, tuple):
             leave_out = pack.into.if_missing == "leave_out"
-            members = await self._find_each(pack.members, leave_out=leave_out)
+            members = await self._probes.find_each(pack.members, leave_out=leave_out)
         else:
             members = await self._list(pack)
         if isinstance(pack.into, Concat):
@@ -102,23 +88,9 @@ class PackPlanner:
             )
         return {pack: volumes[pack]}
 
-    async def plan_lines(self, lines: Lines) -> list[Layout]:
-        """Cut a text at line ends, and return the layouts of its ranges.
-
-        Raises:
-            NothingToTransfer: the text is empty.
-            LineTooLong: no line ends within 8 MiB after the place of a cut.
-        """
-        text = await self._find_each((lines.file,))
-        size = text.bytes
-        if not size:
-            raise NothingToTransfer(f"{lines.file} is empty")
-        header = await self._find_line_end(text[0], 0) if lines.header else 0
-        wanted = [header + (size - header) * each // lines.ranges for each in range(1, lines.ranges)]
-        cuts = await self._ask_each(lambda at: self._find_line_end(text[0], max(at - 1, header)), wanted)
-        edges = sorted({header, *cuts, size})
-        ranges = list(pairwise(edges)) or [(size, size)]
-        return [_lay_out_lines(lines.file, text[0], header, start, stop) for start, stop in ranges]
+    async def plan_lines(self, lines: Lines) -> Mapping[int, Layout]:
+        """Return the layouts of ranges of a text by their numbers; see `cut_lines`."""
+        return await cut_lines(self._probes, lines)
 
     async def _list(self, pack: Pack) -> PackMembers:
         """List the members in a folder. The archive itself is left out, and so are folder markers."""
@@ -175,27 +147,6 @@ class PackPlanner:
             if token is None:
                 return
 
-    async def _find_each(
-        self, places: Sequence[S3Object | LocalFile], *, leave_out: bool = False
-    ) -> PackMembers:
-        """Ask for the size and the version of each file of a list. Missing ones may be left out."""
-        members = PackMembers(lambda at: places[int(at)], lambda at: _name_of(places[int(at)]))
-
-        async def find(place: S3Object | LocalFile) -> Stored | None:
-            try:
-                return await self._ends.source_of(place).head(place, None)
-            except SourceNotFound:
-                if not leave_out:
-                    raise
-                return None
-
-        for position, stored in enumerate(await self._ask_each(find, places)):
-            if stored is None:
-                members.left_out += 1
-            else:
-                members.add(position, stored.size, stored.etag, stored.modified)
-        return members
-
     async def _find_lines(self, members: PackMembers) -> bytes:
         """Find where the first lines end, and which files end with a line end.
 
@@ -208,61 +159,16 @@ class PackPlanner:
         async def find(position: int) -> tuple[int, bool]:
             nonlocal line_end
             member = members[position]
-            known = await self._read(member, 0, min(_PROBE, member.size))
+            known = await self._probes.read(member, 0, min(PROBE, member.size))
             if position == first and known.partition(b"\n")[0].endswith(b"\r"):
                 line_end = b"\r\n"
-            start = await self._find_line_end(member, 0, known) if position > first else 0
-            last = known if len(known) == member.size else await self._read(member, -1, member.size)
+            start = await self._probes.find_line_end(member, 0, known) if position > first else 0
+            last = known if len(known) == member.size else await self._probes.read(member, -1, member.size)
             return start, last.endswith(b"\n")
 
-        for position, (start, ends_line) in enumerate(await self._ask_each(find, range(len(members)))):
+        for position, (start, ends_line) in enumerate(await self._probes.ask_each(find, range(len(members)))):
             members.cut(position, start, members[position].size, ends_line=ends_line)
         return line_end
-
-    async def _find_line_end(self, member: Member, start: int, known: bytes = b"") -> int:
-        """Return the position after the first line end from `start` on; the size if there is none.
-
-        Args:
-            member: the text.
-            start: where to search.
-            known: the bytes from there on, as far as they are known.
-        """
-        searched = 0
-        while (found := known.find(b"\n", searched)) < 0:
-            searched = len(known)
-            if start + searched >= member.size:
-                return member.size
-            if searched >= _LONGEST_LINE:
-                raise LineTooLong(f"{member.place}: the line at {start} has over {_LONGEST_LINE} bytes")
-            stop = start + max(_PROBE, 2 * searched)
-            known += await self._read(member, start + searched, min(stop, member.size))
-        return start + found + 1
-
-    async def _read(self, member: Member, start: int, stop: int) -> bytes:
-        """Return a short range of a member; a negative `start` counts from its end."""
-        range_ = ByteRange(start % member.size if member.size else 0, stop)
-        if not range_.length:
-            return b""
-
-        async def once() -> bytes:
-            opened = await self._ends.source_of(member.place).open(member.place, range_, member.etag)
-            return bytes(await read_whole(opened.stream, range_.length))
-
-        return await self._ends.retrying.run(once)
-
-    async def _ask_each(self, ask: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
-        """Return the reply for each item, in order; several are asked at once."""
-        replies = map_items(
-            lambda item: self._ends.retrying.run(partial(ask, item)),
-            items,
-            self._engine,
-            max_concurrency=self._max_concurrency,
-            deadline=self._ends.retrying.deadline,
-            span=UNTRACED,
-            ordered=True,
-        )
-        async with aclosing(replies):
-            return [outcome.result() async for outcome in replies]
 
 
 def _lay_out_archives(into: Tar | Zip, members: PackMembers) -> list[Layout]:
@@ -289,15 +195,6 @@ def _check_names(members: PackMembers) -> None:
         if hash(member.name) in seen and sum(other.name == member.name for other in members) > 1:
             raise InputError(f"{member.place}: another file has the same name in the archive, {member.name}")
         seen.add(hash(member.name))
-
-
-def _lay_out_lines(file: S3Object | LocalFile, text: Member, header: int, start: int, stop: int) -> Layout:
-    """Return the layout of some lines, after the header."""
-    members = PackMembers(lambda _: file, lambda _: "")
-    members.add(0, text.size, text.etag, text.modified)
-    members.repeat(0, start, stop, ends_line=True)
-    members.cut(0, 0, header, ends_line=True)
-    return ConcatLayout(members, b"")
 
 
 def _is_new(key: str, seen: set[str]) -> bool:
@@ -328,7 +225,3 @@ def _key_in_folder(pack: Pack, one_server: bool) -> str | None:
             file = file.parent.resolve() / file.name
             return file.relative_to(root).as_posix() if file.is_relative_to(root) else None
     return None
-
-
-def _name_of(place: S3Object | LocalFile) -> str:
-    return place.key if isinstance(place, S3Object) else PurePath(place.path).as_posix().lstrip("/")

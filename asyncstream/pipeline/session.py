@@ -27,6 +27,7 @@ from asyncstream.pipeline.run import (
     run_transfer,
 )
 from asyncstream.pipeline.small_objects import Content
+from asyncstream.ports import Engine
 from asyncstream.s3 import requests
 from asyncstream.s3.access import DEFAULT_ACCESS, S3Access
 from asyncstream.s3.environment import client_environment
@@ -195,6 +196,19 @@ class TransferSession(EngineSession):
         places = [each.target for each in uploads]
         self._request(_DEFAULTS, stale_uploads.abort, uploads, places=places)
 
+    def work_with(
+        self,
+        config: TransferConfig,
+        work: Callable[[Ends, Engine], Awaitable[R]],
+        places: Iterable[Place] = (),
+    ) -> R:
+        """Open both ends, also for these places, and return what `work` makes with them and the engine.
+
+        Raises:
+            ConfigError: another thread or a callback uses the session.
+        """
+        return self._request(config, partial(_with_engine, work, self._engine), places=places)
+
     def _request(
         self,
         config: TransferConfig,
@@ -216,6 +230,10 @@ class TransferSession(EngineSession):
 
     async def _close_connections(self) -> None:
         await self._clients.close()
+
+
+async def _with_engine(work: Callable[[Ends, Engine], Awaitable[R]], engine: Engine, ends: Ends) -> R:
+    return await work(ends, engine)
 
 
 def _open_session(key: tuple[EngineName, S3Access, S3Access, Hashable]) -> TransferSession:

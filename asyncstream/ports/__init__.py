@@ -4,7 +4,7 @@ All I/O methods are `async def`. Blocking implementations block and never suspen
 `coro.send(None)` runs them to their end (`engines/driver.py`). asyncio awaits the same code.
 """
 
-from asyncstream.ports.archives import Archives, Listing
+from asyncstream.ports.archives import Archives, Listing, Share
 from asyncstream.ports.ends import (
     Body,
     ByteStream,
@@ -29,6 +29,7 @@ __all__ = [
     "Finished",
     "Listing",
     "Opened",
+    "Share",
     "Slots",
     "Source",
     "Span",

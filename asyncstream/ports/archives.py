@@ -1,6 +1,6 @@
 """The Protocols of archives: their listings, and the memory of their decoders."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from asyncstream.locations import ZipEntries
 from asyncstream.objects import ListedObject
@@ -30,14 +30,26 @@ class Listing(Protocol):
         """
 
 
+class Share(NamedTuple):
+    """A selection of some of an archive's entries, with the number of its files and their bytes.
+
+    `bytes` are those of their contents, `packed` those of their data in the archive.
+    """
+
+    entries: ZipEntries
+    files: int
+    bytes: int
+    packed: int
+
+
 class Archives(Protocol):
     """Lists the files in archives, and decodes them within a limited memory."""
 
     async def list_all(self, entries: ZipEntries) -> Listing:
         """Return all files that a selection has."""
 
-    async def cut(self, entries: ZipEntries, size: int) -> list[ZipEntries]:
-        """Return selections of up to `size` entries each, which together are this one."""
+    async def cut(self, entries: ZipEntries, size: int) -> list[Share]:
+        """Return selections of up to `size` entries each, which together are the whole selection."""
 
     @property
     def decoder_bytes(self) -> int:

@@ -177,6 +177,19 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
         return [], None
 
+    async def list_after(
+        self, prefix: Folder_contra, after: str, token: str | None
+    ) -> tuple[list[ListedObject], str | None]:
+        """Return up to 1,000 objects whose keys follow `after`, and the token of the next page, if any.
+
+        A server may ignore `after`, and list objects before it, too. With a token, `after` means nothing.
+        """
+        raise TypeError(f"{type(prefix).__name__} has no order of keys")
+
+    async def list_folders(self, prefix: Folder_contra, after: str) -> list[str]:
+        """Return the prefixes up to the next slash of the keys that follow `after`: those of one page."""
+        raise TypeError(f"{type(prefix).__name__} has no order of keys")
+
     def is_scattered(self, source: Source_contra) -> bool:
         """Whether a range of it takes many requests, so that several tasks should read one part."""
         return False
@@ -184,6 +197,10 @@ class Source(Protocol[Source_contra, Folder_contra]):
     def is_in_order(self, source: Source_contra) -> bool:
         """Whether a range costs as much as all bytes up to its end, because it is decoded from the start."""
         return False
+
+    def is_continuable(self, source: Source_contra) -> bool:
+        """Whether a later transfer may continue what this one has sent of it."""
+        return True
 
     def plan_copies(self, source: Source_contra, length: int) -> Cut | None:
         """Return its parts if the destination's server is to copy some of them; None if it is not.

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
 from asyncstream.objects import MAX_PARTS
-from asyncstream.pipeline.plan import CHAINED_PART, MAX_PART, MIN_PART, part_length
+from asyncstream.pipeline.plan import MAX_PART, MIN_PART, part_length
 from asyncstream.units import MB, MiB
 
 # AWS Lambda developer guide, "Configure Lambda function memory": 1,769 MB are one vCPU.
@@ -74,9 +74,10 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             0.0015; `make bench` unpacks 651 entries of 16 KiB per CPU second.
         cpu_inflate_gb: CPU seconds of inflating a GB, counted after inflating, beside `cpu_gb`. Default: 1.4;
             in `make bench` an unzip of a GB takes 2.25, and its copy 0.78.
-        part_bytes: the most bytes of one request; a larger file is an upload of such parts. Default: 512 MiB,
-            as in transfers that end at a deadline.
-        multipart: whether the parts of one file move at once. Default: False, one after the other.
+        part_bytes: the most bytes of one request; a larger file is an upload of such parts. Default: 100 MiB,
+            what "auto" chooses for 10 slots and the 4.4 GB of a batch of a minute. Without `multipart` it is
+            512 MiB, if a deadline can end the transfer.
+        multipart: whether the parts of one file move at once, or one after the other. Default: True.
 
     Raises:
         InputError: a part is outside S3's limits.
@@ -91,8 +92,8 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cpu_gb: NotNegative = 2.84
     cpu_entry: NotNegative = 0.0015
     cpu_inflate_gb: NotNegative = 1.4
-    part_bytes: int = CHAINED_PART
-    multipart: bool = False
+    part_bytes: int = 100 * MiB
+    multipart: bool = True
 
     def __post_init__(self) -> None:
         if not MIN_PART <= self.part_bytes <= MAX_PART:

@@ -13,6 +13,7 @@ from asyncstream.runs.costs import FREE, Cost
 # archive, or one text to cut at line ends.
 Kind = Literal["prefix", "inventory", "jsonl", "csv", "zip", "lines"]
 FORMAT = 1
+MOST_PACES = 256
 
 
 class Totals(Struct, kw_only=True, omit_defaults=True):
@@ -35,7 +36,9 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
         source_gets: GET requests by which it did.
         seconds: seconds of one worker that all batches take, by the model of `costs.py`.
         cost: what all batches cost, by the same model.
-        taking: the number of batches by the seconds that they take, rounded.
+        longest: seconds of the longest batch.
+        pace: batches in order, a few together: their number, and their seconds.
+        pace_step: the number of batches that are counted together, except for the last ones.
     """
 
     files: int = 0
@@ -54,7 +57,30 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
     source_gets: int = 0
     seconds: float = 0.0
     cost: Cost = FREE
-    taking: dict[int, int] = {}
+    longest: float = 0.0
+    pace: list[tuple[int, float]] = []
+    pace_step: int = 1
+
+    def count_batch(self, cost: Cost, seconds: float) -> None:
+        """Count a batch that is closed."""
+        self.batches += 1
+        self.seconds += seconds
+        self.cost = self.cost + cost
+        self.longest = max(self.longest, seconds)
+        count, taken = self.pace[-1] if self.pace else (self.pace_step, 0.0)
+        if count < self.pace_step:
+            self.pace[-1] = count + 1, taken + seconds
+            return
+        self.pace.append((1, seconds))
+        if len(self.pace) > MOST_PACES:
+            self._halve_paces()
+
+    def _halve_paces(self) -> None:
+        """Count two neighbours as one, so that the totals of any plan are small."""
+        pairs = zip(self.pace[::2], self.pace[1::2], strict=False)
+        odd = self.pace[-1:] if len(self.pace) % 2 else []
+        self.pace = [(one[0] + two[0], one[1] + two[1]) for one, two in pairs] + odd
+        self.pace_step *= 2
 
 
 class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):

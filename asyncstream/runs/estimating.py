@@ -1,6 +1,5 @@
 """`estimate`: what a run will take, in minutes and dollars, before it starts. Does no I/O."""
 
-import random
 from collections.abc import Mapping
 from heapq import heapify, heapreplace
 
@@ -206,19 +205,15 @@ def seconds_of(totals: Totals, functions: int, speeds: Speeds) -> Seconds:
 
 
 def _last_end(totals: Totals, starts: list[float], each: float) -> float:
-    """Return when the last function ends, if each takes the next batch as soon as it is free.
+    """Return when the last function ends, if each takes the next batch in order as soon as it is free.
 
-    The totals have only the number of batches by rounded seconds. Their order is drawn, always the same for
-    the same totals.
+    Batches that the totals count together take the same time each.
     """
-    rounded_sum = sum(seconds * count for seconds, count in totals.taking.items())
-    scale = totals.seconds / rounded_sum if rounded_sum else 1.0
-    batches = [seconds * scale for seconds, count in sorted(totals.taking.items()) for _ in range(count)]
-    random.Random(0).shuffle(batches)  # noqa: S311 - an order, not a secret
     free = list(starts)
     heapify(free)
-    for seconds in batches:
-        heapreplace(free, free[0] + seconds + each)
+    for count, seconds in totals.pace:
+        for _ in range(count):
+            heapreplace(free, free[0] + seconds / count + each)
     return max(free)
 
 

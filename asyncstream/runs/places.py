@@ -1,6 +1,7 @@
 """Where the objects of a run are. Does no I/O.
 
 RUN/run.json              the description; written last, so that it shows that the plan is whole
+RUN/progress.json         how far the plan is
 RUN/plan/000123.jsonl     a batch: one row a line
 RUN/uploads/000004.jsonl  uploads of giant files, which the last step completes
 RUN/todo.json             the batches of the next Map, as events of the function
@@ -61,6 +62,11 @@ class Run(Struct, frozen=True):
     def description(self) -> S3Object:
         """The object that describes the run."""
         return self._object("run.json")
+
+    @property
+    def progress(self) -> S3Object:
+        """The object that says how far the plan is."""
+        return self._object("progress.json")
 
     @property
     def todo(self) -> S3Object:

@@ -22,11 +22,23 @@ class LineRanges(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
         ranges: the number of ranges that the text is cut into.
         only: the numbers of the ranges to make, such as "7,90-99".
         header: whether the first line is put at the start of each range.
+        csv: whether the text is a CSV, so that quotes are counted.
     """
 
     ranges: Annotated[int, Meta(ge=1)]
     only: str
     header: bool = False
+    csv: bool = False
+
+    def of(self, text: S3Object, size: int | None, etag: str) -> Lines:
+        """Return these ranges of a text: of one version, if its size and its ETag are known.
+
+        Raises:
+            InputError: a number is out of bounds, or `only` is malformed.
+        """
+        known = size is not None and etag != ""
+        version = (size, etag) if known else (None, "")
+        return Lines(text, self.ranges, self.header, self.only, self.csv, *version)
 
 
 class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -69,8 +81,7 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
         if self.entries is not None:
             return self.entries.of(self.place), S3Prefix.from_uri(self.destination)
         if self.lines is not None:
-            lines = Lines(self.place, self.lines.ranges, self.lines.header, self.lines.only)
-            return lines, S3Prefix.from_uri(self.destination)
+            return self.lines.of(self.place, self.size, self.etag), S3Prefix.from_uri(self.destination)
         return self.place, S3Object.from_uri(self.destination)
 
 

@@ -1,11 +1,12 @@
 """`RunStore`: reads and writes the objects of a run."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
-from asyncstream.errors import SourceNotFound
+from asyncstream.errors import InputError, SourceNotFound
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
@@ -18,6 +19,7 @@ from asyncstream.units import MiB
 # A batch of a minute has at most some 20,000 rows of 0.2 KB; a row has up to 4 KB.
 MAX_OBJECT_BYTES = 64 * MiB
 
+P = TypeVar("P")
 # Returns the configuration with the time that is left now as its deadline.
 Timed = Callable[[], TransferConfig]
 
@@ -77,6 +79,24 @@ class RunStore:
         """
         place = self.run.description
         return decode_description(self._read(place), place)
+
+    def read_progress(self, kind: type[P]) -> P | None:
+        """Return how far the plan is; None if it was not started.
+
+        Raises:
+            InputError: it is of another version of asyncstream.
+        """
+        content = self._find(self.run.progress)
+        if content is None:
+            return None
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except msgspec.DecodeError as error:
+            raise InputError(f"{self.run.progress}: {error}: plan the run at another place") from None
+
+    def write_progress(self, progress: Struct) -> None:
+        """Write how far the plan is."""
+        self.write_json(self.run.progress, progress)
 
     def list_done(self) -> frozenset[int]:
         """Return the numbers of the batches that are done."""

@@ -27,7 +27,7 @@ from asyncstream.objects import (
     Written,
 )
 from asyncstream.ports import Body, Transport
-from asyncstream.s3 import replies, requests
+from asyncstream.s3 import listings, replies, requests
 from asyncstream.s3.regions import (
     CHECKSUM_MODE,
     COPY_PART,
@@ -227,7 +227,7 @@ class S3Destination(BodySender):
             reply = await self._call("ListMultipartUploads", params)
         except UploadGone:  # rclone's reply if there are none
             return [], None
-        return replies.uploads(reply, prefix)
+        return listings.uploads(reply, prefix)
 
     async def list_parts(
         self, upload: MultipartUpload, after: int | None

@@ -2,27 +2,24 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite
 from asyncstream.errors import OtherVersion, ReplyIncomplete, S3Error, TruncatedBody
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.locations import S3Object
 from asyncstream.objects import (
     MAX_PARTS,
     ByteRange,
     CompletedPart,
-    ListedObject,
     MultipartUpload,
-    OpenUpload,
     Origin,
     Stored,
     Written,
 )
 from asyncstream.s3.answered_by import FIRST_WORDS, between
 from asyncstream.s3.dates import parse_date, parse_http_date
-from asyncstream.s3.requests import ORIGIN, WEAK, UploadMarker
+from asyncstream.s3.requests import ORIGIN, WEAK
 
 # Headers that a copy keeps. GetObject's reply and PutObject's parameters have the same names for them. The
 # storage class, ACL and encryption belong to the destination: extra_args sets them. Tags are another request.
@@ -267,43 +264,6 @@ def source_changed(source: S3Object, etag: str, found: str | None = None) -> Oth
     return OtherVersion(f"{source} was overwritten during the transfer: its ETag was {etag}{now}")
 
 
-def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObject], str | None]:
-    """Return the objects of one page, and the token of the next page; None at the end.
-
-    Raises:
-        S3Error: the reply says neither that the listing has ended nor where it continues.
-    """
-    what = f"the listing of {prefix}"
-    truncated = required_element(reply, "IsTruncated", what)
-    objects = []
-    for row in reply.get("Contents", ()):
-        key, size, etag = (required(row, name, what) for name in ("Key", "Size", "ETag"))
-        objects.append(ListedObject(key, int(size), _quoted(etag), parse_date(row.get("LastModified"))))
-    return objects, str(required_element(reply, "NextContinuationToken", what)) if truncated else None
-
-
-def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload], UploadMarker | None]:
-    """Return the uploads of one page, and the marker of the next page; None at the end.
-
-    Raises:
-        S3Error: the reply says neither that the listing has ended nor where it continues.
-    """
-    what = f"the uploads under {prefix}"
-    found = []
-    for row in reply.get("Uploads", ()):
-        key, upload, initiated = (required(row, name, what) for name in ("Key", "UploadId", "Initiated"))
-        found.append(OpenUpload(S3Object(prefix.bucket, key), upload, datetime.fromisoformat(initiated)))
-    truncated = reply.get("IsTruncated")
-    if truncated is None:  # rclone omits a false one: the bucket's name shows that this is a listing
-        required_element(reply, "Bucket", what)
-    if not truncated:
-        return found, None
-    return found, (
-        required_element(reply, "NextKeyMarker", what),
-        required_element(reply, "NextUploadIdMarker", what),
-    )
-
-
 def parts(
     reply: Mapping[str, Any], upload: MultipartUpload, after: int | None
 ) -> tuple[list[CompletedPart], int | None]:
@@ -325,7 +285,7 @@ def parts(
         number, etag, size = (required(row, name, what) for name in ("PartNumber", "ETag", "Size"))
         stored_checksum = checksum(row)
         checksums = {stored_checksum.kind: stored_checksum} if stored_checksum else {}
-        found.append(CompletedPart(number, _quoted(etag), size, checksums))
+        found.append(CompletedPart(number, quoted(etag), size, checksums))
         if number <= last:
             raise S3Error(f"{what} are out of order: S3 lists part {number} after part {last}")
         last = number
@@ -338,7 +298,7 @@ def parts(
     return found, following
 
 
-def _quoted(etag: str) -> str:
+def quoted(etag: str) -> str:
     """Return an ETag in quotes, as GET and If-Match write it (RFC 9110, 8.8.3). rclone lists it without."""
     return etag if etag.startswith(WEAK) else strong(etag)
 

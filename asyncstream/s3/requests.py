@@ -213,11 +213,20 @@ def abort_upload_params(upload: MultipartUpload, extra: Mapping[str, Any]) -> Pa
     return _upload_params(upload) | _only(extra, ("ExpectedBucketOwner", "RequestPayer"))
 
 
-def list_page_params(prefix: S3Prefix, token: str | None, extra: Mapping[str, Any]) -> Params:
-    """Build ListObjectsV2 for one page of up to 1,000 keys."""
+def list_page_params(
+    prefix: S3Prefix, token: str | None, extra: Mapping[str, Any], *, after: str = "", delimiter: str = ""
+) -> Params:
+    """Build ListObjectsV2 for one page of up to 1,000 keys that follow a token, or else a key.
+
+    With a delimiter, S3 replaces keys by their prefixes up to it.
+    """
     params: Params = {"Bucket": prefix.bucket, "Prefix": prefix.prefix}
     if token is not None:
         params["ContinuationToken"] = token
+    elif after:
+        params["StartAfter"] = after
+    if delimiter:
+        params["Delimiter"] = delimiter
     return params | _only(extra, ("RequestPayer",))
 
 

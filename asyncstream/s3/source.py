@@ -6,7 +6,7 @@ from asyncstream.errors import AccessDenied, NotModified, S3Error, SourceNotFoun
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ByteRange, ListedObject, Stored
 from asyncstream.ports import Opened, Source
-from asyncstream.s3 import replies, requests
+from asyncstream.s3 import listings, replies, requests
 from asyncstream.s3.regions import CHECKSUM_MODE
 from asyncstream.s3.requests import Params
 from asyncstream.s3.store import S3Store
@@ -97,7 +97,19 @@ class S3Source(S3Store, Source[S3Object, S3Prefix]):
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
         reply = await self._call("ListObjectsV2", requests.list_page_params(prefix, token, self._extra))
-        return replies.listing(reply, prefix)
+        return listings.objects(reply, prefix)
+
+    async def list_after(
+        self, prefix: S3Prefix, after: str, token: str | None
+    ) -> tuple[list[ListedObject], str | None]:
+        """See `ports.Source`."""
+        params = requests.list_page_params(prefix, token, self._extra, after=after)
+        return listings.objects(await self._call("ListObjectsV2", params), prefix)
+
+    async def list_folders(self, prefix: S3Prefix, after: str) -> list[str]:
+        """See `ports.Source`."""
+        params = requests.list_page_params(prefix, None, self._extra, after=after, delimiter="/")
+        return listings.folders(await self._call("ListObjectsV2", params), prefix)
 
     async def _pinned(
         self, operation: str, params: Params, mode: Params, place: S3Object, etag: str | None

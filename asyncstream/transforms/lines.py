@@ -50,18 +50,18 @@ class LineSplitter:
 
     Args:
         longest: the most bytes of a line, without its line end.
-        setting: the user's name for this limit.
+        way_out: what messages tell the user to do about a longer one.
 
     Attributes:
         number: the number of the first line that `split` last returned, from 1.
         offset: the offset of its first byte in the input.
     """
 
-    def __init__(self, longest: int, setting: str = "max_line") -> None:
+    def __init__(self, longest: int, way_out: str = "Raise max_line") -> None:
         self.number = 1
         self.offset = 0
         self._longest = longest
-        self._setting = setting
+        self._way_out = way_out
         self._returned = 0
         self._bytes = 0
         self._waiting: list[bytes] = []
@@ -119,7 +119,7 @@ class LineSplitter:
 
     def _too_long(self, lines_before: int, bytes_before: int) -> LineTooLong:
         place = self.place(lines_before, bytes_before)
-        return LineTooLong(f"{place}: over {self._longest} bytes long. Raise {self._setting}")
+        return LineTooLong(f"{place}: over {self._longest} bytes long. {self._way_out}")
 
 
 class Coalesced:

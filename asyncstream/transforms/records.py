@@ -111,19 +111,24 @@ def _check_names(setting: str, names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-class _RecordSplitter:
+class RecordSplitter:
     """Cuts chunks into records: lines, joined as long as a quote is open.
+
+    Args:
+        longest: the most bytes of a record.
+        way_out: what messages tell the user to do about a longer one.
 
     Attributes:
         line: the number of the line in which the current record starts.
         offset: the offset of its first byte in the input.
     """
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int, way_out: str = "Raise max_record") -> None:
         self.line = 1
         self.offset = 0
         self._longest = longest
-        self._lines = LineSplitter(longest, "max_record")
+        self._way_out = way_out
+        self._lines = LineSplitter(longest, way_out)
         self._open = bytearray()  # not a list of lines: each would take many times its own bytes
 
     def split(self, chunk: bytes | memoryview) -> Iterator[bytes]:
@@ -161,7 +166,7 @@ class _RecordSplitter:
     def _check_length(self) -> None:
         if len(self._open) > self._longest:
             raise LineTooLong(
-                f"{self.place()}: the record is over {self._longest} bytes long. Raise max_record"
+                f"{self.place()}: the record is over {self._longest} bytes long. {self._way_out}"
             )
 
     def place(self) -> str:
@@ -219,7 +224,7 @@ class _MappedCsv:
     ) -> None:
         self._function = function
         self._columns, self._drop, self._header = columns, frozenset(drop), header
-        self._splitter = _RecordSplitter(longest)
+        self._splitter = RecordSplitter(longest)
         self._coalesced = Coalesced()
         self._names: list[str] | None = None
         self._output_names: dict[str, None] | None = None

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from asyncstream.lab.s3 import LabS3
 from tests.benchmarks import artefact, challenge, measure, report
+from tests.benchmarks import runs as simulated_runs
 from tests.benchmarks.archive_workloads import ARCHIVES
 from tests.benchmarks.peers import OURS, Task
 from tests.benchmarks.ways import LABELS, TOP
@@ -45,6 +46,11 @@ def main() -> int:
             challenged = challenge.run(challenge.ways(settings.engines), settings.rounds, console, count)
             challenge.show(challenged, console)
             more[challenge.NAME] = challenge.document(challenged)
+        if simulated_runs.NAME in settings.only:
+            files = simulated_runs.FILES // QUICK_SHARE if settings.quick else simulated_runs.FILES
+            found, packing = simulated_runs.run(console, files)
+            simulated_runs.show(found, packing, files, console)
+            more[simulated_runs.NAME] = simulated_runs.document(found, packing)
         if artefact.NAME in settings.only:
             artefacts = artefact.run(settings.rounds, console)
             artefact.show(artefacts, console)
@@ -60,7 +66,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    names = [*(workload.name for workload in WORKLOADS), challenge.NAME, artefact.NAME]
+    names = [*(workload.name for workload in WORKLOADS), challenge.NAME, simulated_runs.NAME, artefact.NAME]
     groups = sorted({workload.group for workload in WORKLOADS if workload.group})
     parser.add_argument("--rounds", type=int, default=5, help="interleaved runs of every way (default: 5)")
     parser.add_argument("--quick", action="store_true", help="1 round with a fifth of the objects")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.deadline import Notice
-from asyncstream.errors import DeadlineExceeded, InputError, SourceNotFound
+from asyncstream.errors import DeadlineExceeded, InputError, OtherVersion, SourceNotFound
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.finishing import abort_run, finish_run
@@ -200,6 +200,24 @@ def test_a_giant_without_all_parts_is_not_completed(
     assert len(bucket.uploads()) == 1
     run_batch(store, 0, worker)
     assert finish_run(store, worker).whole
+
+
+def test_a_giant_overwritten_meanwhile_leaves_nothing(
+    plan: Plan, worker: Worker, bucket: Bucket, giant: Row
+) -> None:
+    store = plan(*ranges(giant, (1, 2), (3, 4)), uploads=[giant])
+    run_batch(store, 0, worker)
+    bucket.put("in/giant", FOUR_PARTS[::-1])
+
+    outcome = run_batch(store, 1, worker)
+    report = finish_run(store, worker)
+
+    [left] = outcome.left
+    assert left.error is not None
+    assert (left.error.type, left.error.temporary) == (OtherVersion.__name__, False)
+    assert (report.failed, report.batches_left, report.whole) == (2, 1, False)
+    assert out(bucket) == set()
+    assert bucket.uploads() == []
 
 
 def test_an_aborted_run_leaves_no_upload(plan: Plan, worker: Worker, bucket: Bucket, giant: Row) -> None:

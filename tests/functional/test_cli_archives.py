@@ -92,11 +92,20 @@ def test_concat_puts_a_separator_between_files(run: Run) -> None:
 
 def test_split_undoes_concat(run: Run, tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_bytes(b"id\n" + b"".join(b"%d\n" % n for n in range(1000)))
-    assert run("split", "./all.csv", "s3://raw/parts/", "--ranges", "4", "--header").returncode == 0
+    assert run("split", "./all.csv", "s3://raw/parts/", "--ranges", "4", "--header", "--csv").returncode == 0
     assert (
         run("concat", "--header", "first", "s3://raw/parts/", "-").stdout
         == (tmp_path / "all.csv").read_bytes()
     )
+
+
+def test_split_fails_for_a_cut_within_quotes(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "all.csv").write_bytes(b'id,text\n1,"' + b"\n" * 1000 + b'"\n')
+    options = ("split", "./all.csv", "s3://raw/quoted/", "--ranges", "2", "--header")
+    ended = run(*options, "--csv")
+    assert ended.returncode == 1
+    assert b"an odd number: a cut is within quotes" in ended.stderr
+    assert run(*options).returncode == 0
 
 
 def test_a_dry_run_moves_nothing(run: Run) -> None:

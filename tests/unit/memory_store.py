@@ -235,6 +235,9 @@ class MemoryStore:
     def is_scattered(self, source: S3Object) -> bool:
         return False
 
+    def is_continuable(self, source: S3Object) -> bool:
+        return True
+
     def plan_copies(self, source: S3Object, length: int) -> None:
         return None
 
@@ -397,6 +400,17 @@ class MemoryStore:
         found = [(at.key, content) for at, content in self.objects.items() if at.bucket == prefix.bucket]
         rows = [ListedObject(key, len(content), etag_of(content)) for key, content in sorted(found)]
         return [row for row in rows if row.key.startswith(prefix.prefix)], None
+
+    async def list_after(
+        self, prefix: S3Prefix, after: str, token: str | None
+    ) -> tuple[list[ListedObject], str | None]:
+        rows, _ = await self.list_page(prefix, None)
+        return [row for row in rows if row.key > after], None
+
+    async def list_folders(self, prefix: S3Prefix, after: str) -> list[str]:
+        rows, _ = await self.list_after(prefix, after, None)
+        start = len(prefix.prefix)
+        return sorted({row.key[: row.key.find("/", start) + 1] for row in rows if "/" in row.key[start:]})
 
     def fail_if_planned(self, operation: str, key: str) -> Failure | None:
         """Raise the failure that is due now; return one that is due when the operation is done."""

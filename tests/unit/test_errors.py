@@ -30,6 +30,7 @@ ERRORS = [
     (errors.DamagedInput("x"), errors.CorruptInput, False),
     (errors.MemoryNeeded("x"), errors.TransformError, False),
     (errors.LineTooLong("x"), errors.TransformError, False),
+    (errors.CutInQuotes("x"), ValueError, False),
     (errors.OutputTooLarge("x"), errors.TransformError, False),
     (errors.CredentialsExpired("x"), PermissionError, True),
     (errors.ChecksumRefused("x"), RuntimeError, True),

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, SourceChanged, UploadGone
+from asyncstream.locations import S3Object
 from asyncstream.objects import CompletedPart, MultipartUpload
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.body import StopFlag
@@ -124,10 +125,14 @@ class Script:
         deadline = Deadline(None, lambda: 0.0, pauses=pauses)
         nothing: Any = None
         retrying = Retrying(RetryPolicy(), deadline, nothing)
-        context = TransferContext(Ends(nothing, nothing, retrying), nothing, nothing, progress.ignore)
+        ends = Ends({S3Object: cast("Any", self)}, nothing, retrying)
+        context = TransferContext(ends, nothing, nothing, progress.ignore)
         left = replace(LEFT, only=(1, PARTS)) if shared else LEFT
         job = Job(source(0), target(0), continuation=left if continued else None)
         self.file = Watched(job, 0, cast("Any", self), context, UNTRACED, StopFlag())
+
+    def is_continuable(self, source: S3Object) -> bool:
+        return True
 
     def first_task(self, file: FileFacts, needs: Needs) -> Task[Any]:
         kind = Begin if file.job.continuation is None else Resume

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from asyncstream.errors import InputError
-from asyncstream.events.inventory import LeftOut, read_row
 from asyncstream.locations import S3Object
+from asyncstream.runs.inventory import LeftOut, read_row
 
 BARE = {"Bucket": "raw", "Key": "in/a"}
 

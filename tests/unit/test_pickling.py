@@ -65,7 +65,7 @@ VALUES: list[Any] = [
     asyncstream.ZipSlice('"e"', 10, 100, 0, 1, 10),
     asyncstream.TarEntry(asyncstream.LocalFile("a.tar"), "x"),
     asyncstream.TarEntries(asyncstream.LocalFile("a.tar"), select="*.csv"),
-    asyncstream.Lines(SOURCE, ranges=3),
+    asyncstream.Lines(SOURCE, ranges=3, csv=True, size=3, etag='"e"'),
     asyncstream.Tar(TARGET),
     asyncstream.Zip(TARGET),
     asyncstream.Concat(TARGET, separator=b"\n"),

@@ -193,11 +193,28 @@ def test_a_file_that_does_not_fit_goes_out_if_it_is_fuller() -> None:
     assert [each.source for each in packer.state.rows] == [row(0, 0).source]
 
 
-def test_the_longest_streams_come_first() -> None:
+def test_rows_keep_the_order_of_their_source() -> None:
     packer = Packer(SPEEDS, 1)
     pack_all(packer, [10, 30 * MB, 20, 20 * MB])
     (batch,) = packer.close()
-    assert [each.size for each in batch.rows] == [30 * MB, 20 * MB, 20, 10]
+    assert [each.size for each in batch.rows] == [10, 30 * MB, 20, 20 * MB]
+
+
+def test_the_last_batches_of_a_known_total_are_small() -> None:
+    """Ten functions: 30,000 s are batches of a minute, but the last 20 s for each are not."""
+    packer, sizes = Packer(SPEEDS, 10), [100 * MB] * 22_200
+    batches = []
+    for at, size in enumerate(sizes):
+        packer.note_share(at / len(sizes))
+        batches += pack(packer, row(at, size))
+    batches += packer.close()
+
+    targets = [batch.target for batch in batches]
+    assert max(targets) == LONGEST_TARGET
+    assert targets[-10:] == [SMALLEST_TARGET] * 10
+    assert targets[targets.index(LONGEST_TARGET) :] == sorted(
+        targets[targets.index(LONGEST_TARGET) :], reverse=True
+    )
 
 
 def test_targets_grow_with_what_was_seen() -> None:
@@ -296,7 +313,9 @@ def test_totals_are_those_of_the_batches(sizes: list[int | None], functions: int
     assert totals.cost.card == pytest.approx(sum(batch.cost.card for batch in batches))
     assert totals.giants == len(parts_of(batches))
     assert totals.gets == totals.puts + totals.parts
-    assert sum(totals.taking.values()) == totals.batches
+    assert sum(count for count, _ in totals.pace) == totals.batches
+    assert sum(seconds for _, seconds in totals.pace) == pytest.approx(totals.seconds)
+    assert totals.longest == max((batch.seconds for batch in batches), default=0)
 
 
 def _no_upload(packer: Packer) -> None:

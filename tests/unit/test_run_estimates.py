@@ -16,7 +16,7 @@ from asyncstream.runs.descriptions import Totals
 from asyncstream.runs.estimating import Estimate, estimate, render, requests_of, seconds_of
 from asyncstream.runs.rows import Row
 from asyncstream.runs.unzipping import Entries
-from asyncstream.units import MB, MiB
+from asyncstream.units import MB
 from tests.simulated_run import Entry, Machine, Simulated, Step, Task, run_tasks, simulate
 
 FUNCTIONS = 8
@@ -182,7 +182,7 @@ TOTALS = Totals(
     seconds=6000.0,
     puts=1000,
     gets=1000,
-    taking={60: 100},
+    pace=[(100, 6000.0)],
 )
 
 
@@ -198,8 +198,8 @@ def test_more_functions_than_batches_do_not_help() -> None:
 
 
 def test_lambda_starts_a_thousand_functions_at_once() -> None:
-    """Of 3,000 functions, the last thousand starts after 20 s; the mean after 10 s."""
-    many = replace(TOTALS, batches=6000, seconds=360_000.0, taking={60: 6000})
+    """The last thousand of 3,000 functions starts after 20 s, the mean one after 10 s."""
+    many = replace(TOTALS, batches=6000, seconds=360_000.0, pace=[(6000, 360_000.0)])
     early, late = seconds_of(many, 1000, SPEEDS), seconds_of(many, 3000, SPEEDS)
 
     assert late.start - early.start == pytest.approx(10)
@@ -268,9 +268,15 @@ def test_figures_of_the_parts_end_in_one_column() -> None:
     assert len({len(line) for line in text.splitlines() if line.startswith("  ")}) == 1
 
 
-def test_larger_files_of_one_stream_are_parts_in_turn() -> None:
-    batches, totals = plan([Found(1200 * MiB)])
-    simulated = simulate(batches, 1, PRICES, Machine(sigma=0))
+@pytest.mark.parametrize("multipart", [True, False])
+def test_parts_of_a_file_move_at_once_or_in_turn(multipart: bool) -> None:
+    """The limit is the card's 74 MB/s for the first, and the connection's 53 for the second."""
+    speeds = Speeds(multipart=multipart)
+    row = Row("s3://raw/a", "s3://clean/a", 1000 * MB)
+    packer = Packer(speeds, 1)
+    (batch,) = packer.add(row) + packer.close()
+    simulated = simulate([batch], 1, PRICES, Machine(sigma=0, multipart=multipart))
 
-    assert simulated.requests["UploadPart"] == totals.parts == 3
-    assert simulated.batch_seconds[0] == pytest.approx(batches[0].seconds, rel=0.02)
+    assert simulated.requests["UploadPart"] == packer.totals.parts == 10
+    assert simulated.batch_seconds[0] == pytest.approx(batch.seconds, rel=0.05)
+    assert batch.seconds == pytest.approx(1000 / (74 if multipart else 53), rel=0.05)

@@ -11,6 +11,7 @@ from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ByteRange, CompletedPart, ListedObject, MultipartUpload, Stored
+from asyncstream.s3 import listings
 from asyncstream.s3.replies import (
     attributes,
     check_extent,
@@ -18,7 +19,6 @@ from asyncstream.s3.replies import (
     checksum,
     composite,
     extent,
-    listing,
     parts,
     source_changed,
     stored,
@@ -186,7 +186,7 @@ def test_a_head_returns_size_etag_and_checksum() -> None:
     ],
 )
 def test_a_page_is_its_objects_and_the_next_ones_token(reply: dict[str, Any], page: tuple[Any, ...]) -> None:
-    assert listing(reply, S3Prefix("raw", "")) == page
+    assert listings.objects(reply, S3Prefix("raw", "")) == page
 
 
 UPLOAD = MultipartUpload(S3Object("clean", "b"), "id")

@@ -48,13 +48,16 @@ def entries(listing: Listing) -> dict[str, Entry]:
 def test_slices_have_the_entries_of_the_whole(names: list[str], size: int, chunk: int, select: str) -> None:
     archive, asked = packed(names), ZipEntries(LocalFile("a.zip"), select)
     whole = listed(archive, asked)
-    slices = listed(archive, asked, block=size, chunk=chunk).slices()
-    parts = [listed(archive, each, chunk=chunk) for each in slices]
+    shares = listed(archive, asked, block=size, chunk=chunk).shares()
+    parts = [listed(archive, share.entries, chunk=chunk) for share in shares]
     found = [entries(part) for part in parts]
     assert {name: entry for each in found for name, entry in each.items()} == entries(whole)
     assert sum(map(len, found)) == len(whole)
     assert sum(part.total for part in parts) == whole.total
     assert all(found)
+    assert [(share.files, share.bytes) for share in shares] == [(len(part), part.total) for part in parts]
+    packed_sizes = [sum(entry.compressed_size for entry in each.values()) for each in found]
+    assert [share.packed for share in shares] == packed_sizes
 
 
 @given(NAMES, st.integers(1, 8), st.data())

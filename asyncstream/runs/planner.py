@@ -1,0 +1,183 @@
+"""`Planner`: reads a source, packs its files into batches, and counts them."""
+
+from contextlib import aclosing
+from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from asyncstream.errors import DeadlineExceeded
+from asyncstream.locations import S3Object
+from asyncstream.pipeline.context import Ends
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.ports import Engine
+from asyncstream.runs.batching import Batch, GiantPlan, Packer, PackerState
+from asyncstream.runs.descriptions import Totals
+from asyncstream.runs.listed import Found, Page, Position
+from asyncstream.runs.plan_requests import PlanRequest, RowMaker, rows_of_lines
+from asyncstream.runs.rows import Row
+from asyncstream.runs.running import Worker
+from asyncstream.runs.sources import read_pages
+
+# Listings at once, and writes of batches: threads share a pool of this size.
+AT_ONCE = 8
+# Closed batches that are written together.
+_WRITTEN_TOGETHER = 64
+# Giant files whose uploads are created together, and are in one list for the last step.
+_OPENED_TOGETHER = 500
+# Seconds before the deadline at which a step stops to read, to write what it has; at most this share of all.
+SECONDS_TO_WRITE = 20.0
+SHARE_TO_WRITE = 0.5
+
+
+class PlanProgress(Struct, kw_only=True):
+    """How far a plan is.
+
+    Attributes:
+        asked: what it is asked for.
+        packer: all that the packer knows.
+        position: where to continue to read the source; None at its start.
+        whole: whether the plan is whole.
+    """
+
+    asked: PlanRequest
+    packer: PackerState = field(default_factory=PackerState)
+    position: Position | None = None
+    whole: bool = False
+
+    @property
+    def totals(self) -> Totals:
+        """What was counted so far."""
+        return self.packer.totals
+
+
+class Planner:
+    """Reads a source, and packs its files into batches. It counts them, and writes nothing.
+
+    Args:
+        progress: where to start. It is changed.
+        worker: reads the source.
+
+    Attributes:
+        packer: packs the files.
+        closed: the batches that are closed and not written.
+        giants: the giant files that wait for their uploads.
+        out_of_time: whether reading has stopped because of the deadline.
+    """
+
+    def __init__(self, progress: PlanProgress, worker: Worker) -> None:
+        self.progress = progress
+        self._asked = progress.asked
+        self.worker = worker
+        self.packer = Packer(self._asked.speeds, self._asked.functions, progress.packer)
+        self.closed: list[Batch] = []
+        self.giants: list[tuple[Row, GiantPlan]] = []
+        self.out_of_time = False
+        self._cuts: dict[int, GiantPlan] = {}
+
+    def read_more(self) -> bool:
+        """Read until the source ends, too many giant files are found, or the time is up.
+
+        Returns:
+            Whether the source was read to its end.
+        """
+        config = self.worker.timed().override({"transform": None})
+        try:
+            return self.worker.session.work_with(config, self._read, [self._asked.place])
+        except DeadlineExceeded:
+            self.out_of_time = True
+            return False
+
+    def pack_giants(self) -> None:
+        """Pack the ranges of the giant files that were found, as if they had uploads."""
+        for row, giant in self.giants:
+            parts = giant.parts
+            counted = Continuation(
+                upload_id="-", etag="-", size=parts.size, first=parts.first, step=parts.step
+            )
+            self.closed += self.packer.add_ranges(replace(row, continuation=counted), giant)
+        self.forget_giants()
+
+    def forget_giants(self) -> None:
+        """Forget the giant files that are packed."""
+        self.giants, self._cuts = [], {}
+
+    async def write(self, ends: Ends, engine: Engine) -> None:
+        """Forget the closed batches, which were counted."""
+        self.closed = []
+
+    async def _read(self, ends: Ends, engine: Engine) -> bool:
+        if self._asked.kind == "lines":
+            await self._read_text(ends)
+            return True
+        deadline, maker = ends.retrying.deadline, RowMaker(self._asked)
+        reserve = min(SECONDS_TO_WRITE, deadline.left() * SHARE_TO_WRITE)
+        before = dict(ends.requests)
+        place, position = self._asked.place, self.progress.position
+        pages = read_pages(ends, engine, self._asked.kind, place, position, AT_ONCE)
+        async with aclosing(pages):
+            async for page in pages:
+                self._take(page, maker)
+                self._count_requests(ends, before)
+                if len(self.closed) >= _WRITTEN_TOGETHER:
+                    await self.write(ends, engine)
+                self.out_of_time = deadline.left() < reserve
+                if self.out_of_time or len(self.giants) >= _OPENED_TOGETHER:
+                    return False
+        return True
+
+    def _take(self, page: Page, maker: RowMaker) -> None:
+        """Pack the files of a page."""
+        totals = self.packer.totals
+        if page.share is not None:
+            self.packer.note_share(page.share)
+        for reason, number in page.left_out.items():
+            totals.left_out[reason] = totals.left_out.get(reason, 0) + number
+        for found in page.found:
+            self._add(maker.make(found), found)
+        self.progress.position = page.position
+
+    def _add(self, row: Row, found: Found) -> None:
+        if row.entries is not None:
+            size = found.size or 0
+            stored = found.packed if found.entries is not None else None
+            self.packer.count_entries(found.files, size, 0, gets=1)
+            self.closed += self.packer.add(row, self._asked.speeds.archive_cost(found.files, size, stored))
+            return
+        giant = self._cut(found.size) if self._asked.cuts and found.size else None
+        if giant is None:
+            self.closed += self.packer.add(row)
+        else:
+            self.giants.append((row, giant))
+
+    def _cut(self, size: int | None) -> GiantPlan | None:
+        """Return how to cut a file. Files of one size that are opened together are cut alike."""
+        known = self._cuts.get(size or 0)
+        giant = self.packer.cut(size) if known is None else known
+        if giant is not None and size is not None:
+            self._cuts[size] = giant
+        return giant
+
+    async def _read_text(self, ends: Ends) -> None:
+        place = self._asked.place
+        assert isinstance(place, S3Object)  # noqa: S101 - the kind has an object
+        found = await ends.retrying.run(partial(ends.source_of(place).head, place, None))
+        for row, cost, ranges in rows_of_lines(self._asked, found.size, found.etag):
+            self.packer.count_entries(ranges, found.size * ranges // _ranges_of(row), 0, gets=2 * ranges)
+            self.closed += self.packer.add(row, cost)
+
+    def _count_requests(self, ends: Ends, before: dict[str, int]) -> None:
+        totals, now = self.packer.totals, ends.requests
+        for name, number in now.items():
+            more = number - before.get(name, 0)
+            if name.startswith("List"):
+                totals.source_lists += more
+            elif name.startswith(("Get", "Head")):
+                totals.source_gets += more
+        before.update(now)
+
+
+def _ranges_of(row: Row) -> int:
+    """Return the number of ranges that the text of a row is cut into."""
+    assert row.lines is not None  # noqa: S101 - a row of a text
+    return row.lines.ranges

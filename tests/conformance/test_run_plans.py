@@ -1,0 +1,230 @@
+"""A plan, its batches moved one by one, and the last step: the same objects as those of one transfer."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from asyncstream import MiB, S3Prefix, TransferConfig, TransferSession
+from asyncstream.errors import InputError, NothingToTransfer
+from asyncstream.runs import planner
+from asyncstream.runs.costs import FREE, Speeds
+from asyncstream.runs.finishing import abort_run, finish_run
+from asyncstream.runs.places import Run
+from asyncstream.runs.plan_requests import PlanRequest
+from asyncstream.runs.planning import count_run, plan_run
+from asyncstream.runs.run_store import RunStore
+from asyncstream.runs.running import Worker, run_batch
+from tests.servers import Bucket, content
+
+from .fixture_types import NewSession
+
+pytestmark = pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
+
+# Slow enough that a file of 20 MiB is a giant, and a part of 5 MiB takes a while.
+SLOW = Speeds(stream_mb=0.5, card_mb=1.0, slots=2)
+CONFIG = TransferConfig(retry_base_delay=0.001, retry_max_delay=0.001)
+SMALL = {f"in/{n // 5}/{n}": content(1 + 7 * n, n) for n in range(23)}
+FILES = {**SMALL, "in/giant": content(52 * MiB, 99)}
+
+
+@pytest.fixture
+def session(new_session: NewSession) -> TransferSession:
+    return new_session()
+
+
+@pytest.fixture
+def store(session: TransferSession, bucket: Bucket) -> RunStore:
+    return RunStore(Run(S3Prefix(bucket.name, "run/")), session, lambda: CONFIG)
+
+
+@pytest.fixture
+def worker(session: TransferSession) -> Worker:
+    return Worker(session, lambda: CONFIG)
+
+
+@pytest.fixture
+def asked(bucket: Bucket) -> PlanRequest:
+    return PlanRequest(
+        source=f"s3://{bucket.name}/in/", destination=f"s3://{bucket.name}/out/", functions=2, speeds=SLOW
+    )
+
+
+def move_all(store: RunStore, worker: Worker) -> None:
+    for number in range(store.read_description().totals.batches):
+        assert run_batch(store, number, worker).left == []
+
+
+def copies(bucket: Bucket) -> dict[str, bytes]:
+    return {key.replace("out/", "in/", 1): bucket.get(key) for key in bucket.keys("out/")}
+
+
+def fill(bucket: Bucket, files: Mapping[str, bytes] = FILES) -> None:
+    for key, body in files.items():
+        bucket.put(key, body)
+
+
+def test_a_planned_run_copies_every_file(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    fill(bucket)
+    bucket.put("in/folder/", b"")
+
+    progress = plan_run(store, asked, worker)
+    move_all(store, worker)
+    report = finish_run(store, worker)
+
+    totals = progress.totals
+    assert (totals.files, totals.giants, totals.largest) == (24, 1, 52 * MiB)
+    assert totals.bytes == sum(map(len, FILES.values()))
+    assert totals.left_out == {"folder_marker": 1}
+    assert (report.completed, report.whole) == (1, True)
+    assert copies(bucket) == FILES
+    assert bucket.uploads() == []
+
+
+def test_todo_has_an_event_for_each_batch(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    bucket.put("in/a", b"a")
+
+    plan_run(store, asked, worker)
+
+    assert json.loads(bucket.get("run/todo.json")) == [{"batch": f"s3://{bucket.name}/run/plan/000000.jsonl"}]
+
+
+def test_a_plan_in_many_steps_is_the_same(
+    store: RunStore,
+    worker: Worker,
+    bucket: Bucket,
+    asked: PlanRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each step has time for one page, and the folders have a page each."""
+    fill(bucket)
+    monkeypatch.setattr(planner, "SECONDS_TO_WRITE", math.inf)
+    monkeypatch.setattr(planner, "SHARE_TO_WRITE", 1.0)
+    timed = replace(worker, timed=lambda: CONFIG.override({"deadline": 500.0}))
+    steps = 1
+    while not plan_run(store, asked, timed).whole:
+        steps += 1
+    move_all(store, worker)
+
+    assert steps > 1
+
+    assert finish_run(store, worker).whole
+    assert copies(bucket) == FILES
+    assert bucket.uploads() == []
+
+
+def test_planning_twice_changes_nothing(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    fill(bucket)
+    first, second = (plan_run(store, asked, worker) for _ in range(2))
+
+    assert first.totals == second.totals
+    assert len(bucket.uploads()) == 1
+    abort_run(store, worker)
+    assert bucket.uploads() == []
+
+
+def test_another_run_at_the_place_is_refused(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    bucket.put("in/a", b"a")
+    plan_run(store, asked, worker)
+
+    with pytest.raises(InputError, match="has another run"):
+        plan_run(store, replace(asked, functions=3), worker)
+    with pytest.raises(InputError, match="would be among the files"):
+        plan_run(store, replace(asked, source=f"s3://{bucket.name}/"), worker)
+
+
+def test_a_prefix_without_files_is_no_run(store: RunStore, worker: Worker, asked: PlanRequest) -> None:
+    with pytest.raises(NothingToTransfer):
+        plan_run(store, asked, worker)
+
+
+def test_the_estimate_counts_what_the_plan_does(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    fill(bucket)
+
+    counted = count_run(asked, worker).totals
+    planned = plan_run(store, asked, worker).totals
+
+    # In another order of pages, floats add up to slightly different sums.
+    same = {"upload_lists": 0, "seconds": 0.0, "cost": FREE}
+    assert replace(counted, **same) == replace(planned, **same)
+    assert counted.seconds == pytest.approx(planned.seconds)
+
+
+def test_a_list_names_files_and_destinations(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    fill(bucket)
+    rows: list[dict[str, Any]] = [
+        {"source": f"s3://{bucket.name}/in/0/1"},
+        {"source": f"s3://{bucket.name}/in/0/2", "destination": f"s3://{bucket.name}/out/named"},
+    ]
+    bucket.put("list.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+
+    plan_run(store, replace(asked, source=f"s3://{bucket.name}/list.jsonl", kind="jsonl"), worker)
+    move_all(store, worker)
+
+    assert bucket.keys("out/") == {"out/in/0/1", "out/named"}
+
+
+def test_lines_are_cut_and_put_together(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    text = b"a,b\n" + b"".join(b"%d,%d\n" % (n, n * n) for n in range(5_000))
+    bucket.put("text.csv", text)
+    lines = replace(
+        asked,
+        source=f"s3://{bucket.name}/text.csv",
+        kind="lines",
+        ranges=4,
+        header=True,
+        join=f"s3://{bucket.name}/joined.csv",
+    )
+
+    plan_run(store, lines, worker)
+    move_all(store, worker)
+    report = finish_run(store, worker)
+
+    assert len(bucket.keys("out/")) == 4
+    assert all(bucket.get(key).startswith(b"a,b\n") for key in bucket.keys("out/"))
+    assert report.joined == f"s3://{bucket.name}/joined.csv"
+    assert bucket.get("joined.csv") == text
+
+
+def test_s3_copies_the_parts_of_giants_if_asked(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    fill(bucket)
+
+    plan_run(store, replace(asked, copy_parts=True), worker)
+    requests = [
+        run_batch(store, number, worker).requests for number in range(store.read_description().totals.batches)
+    ]
+
+    assert finish_run(store, worker).whole
+    assert sum(each.get("UploadPartCopy", 0) for each in requests) > 1
+    assert not any("UploadPart" in each for each in requests)
+    assert copies(bucket) == FILES
+
+
+def test_files_of_a_transform_are_not_cut(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    fill(bucket)
+
+    totals = plan_run(store, replace(asked, settings={"transform": "gzip"}), worker).totals
+
+    assert totals.giants == 0
+    assert bucket.uploads() == []

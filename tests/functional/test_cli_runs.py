@@ -1,0 +1,122 @@
+"""`asyncstream estimate`, `plan`, `run`, `finish` and `abort`."""
+
+from collections.abc import Callable
+
+import pytest
+
+from asyncstream import KiB
+from asyncstream.lab.s3 import LabS3
+
+from .command_line import Ended, LabWith
+
+Run = Callable[..., Ended]
+FILES = 40
+
+
+@pytest.fixture
+def lab(lab_with: LabWith) -> LabS3:
+    lab = lab_with(FILES, 10 * KiB)
+    lab.create_bucket("runs", keep=True)
+    return lab
+
+
+def plan(run: Run, *options: str) -> Ended:
+    return run("plan", "s3://sources/x/", "s3://copies/y/", "s3://runs/1/", *options)
+
+
+def test_a_run_copies_all_files(run: Run, lab: LabS3) -> None:
+    planned = plan(run)
+    moved = run("run", "s3://runs/1/")
+    finished = run("finish", "s3://runs/1/")
+
+    assert planned.code == moved.code == finished.code == 0
+    assert planned.err.startswith("40 files, 410 KB, in 1 batches")
+    assert "next, asyncstream run s3://runs/1/" in planned.err
+    assert "1 batches, 0 files left" in moved.err
+    assert "1 of 1 batches done" in finished.err
+    assert len(lab.checksums("copies", "y/")) == FILES
+
+
+def test_what_was_moved_is_not_moved_again(run: Run, lab: LabS3) -> None:
+    plan(run)
+    run("run", "s3://runs/1/")
+    lab.reset_stats()
+
+    again = run("run", "s3://runs/1/")
+    named = run("run", "s3://runs/1/", "--batch", "0")
+
+    assert "0 batches" in again.err
+    assert named.code == 0
+    assert "PutObject" not in lab.stats()["operations"]
+
+
+def test_shards_share_the_batches(run: Run, lab: LabS3) -> None:
+    plan(run)
+
+    other = run("run", "s3://runs/1/", "--shard", "1/2")
+    unfinished = run("finish", "s3://runs/1/")
+    own = run("run", "s3://runs/1/", "--shard", "0/2")
+
+    assert "0 batches" in other.err
+    assert (unfinished.code, own.code) == (1, 0)
+    assert "0 of 1 batches done" in unfinished.err
+    assert run("finish", "s3://runs/1/").code == 0
+
+
+@pytest.mark.parametrize("name", ["AWS_BATCH_JOB_ARRAY_INDEX", "JOB_COMPLETION_INDEX"])
+def test_a_job_of_an_array_moves_its_batch(
+    run: Run, lab: LabS3, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plan(run)
+    monkeypatch.setenv(name, "1")
+    outside = run("run", "s3://runs/1/")
+    monkeypatch.setenv(name, "0")
+    inside = run("run", "s3://runs/1/")
+    monkeypatch.setenv(name, "first")
+    wrong = run("run", "s3://runs/1/")
+
+    assert (outside.code, inside.code, wrong.code) == (2, 0, 2)
+    assert "batch 1 does not exist" in outside.err
+    assert f"{name}='first'" in wrong.err
+
+
+def test_files_that_fail_are_named(run: Run, lab: LabS3) -> None:
+    plan(run)
+    lab.discard("sources", "x/000007")
+
+    moved = run("run", "s3://runs/1/")
+    finished = run("finish", "s3://runs/1/")
+
+    assert (moved.code, finished.code) == (1, 1)
+    assert "FAILED  s3://sources/x/000007 -> s3://copies/y/000007: SourceNotFound" in finished.err
+    assert len(lab.checksums("copies", "y/")) == FILES - 1
+
+
+def test_an_estimate_writes_nothing(run: Run, lab: LabS3) -> None:
+    ended = run("estimate", "s3://sources/x/", "s3://copies/y/", "--functions", "4")
+
+    assert ended.code == 0
+    assert "40 of 410 KB" in ended.out
+    assert "USD" in ended.out
+    assert lab.stats()["operations"].keys() == {"ListObjectsV2"}
+
+
+def test_an_aborted_run_has_no_uploads(run: Run, lab: LabS3) -> None:
+    plan(run)
+
+    assert run("abort", "s3://runs/1/").code == 0
+    assert lab.discard("copies", "") == 0
+
+
+def test_wrong_places_are_told_before_any_request(run: Run, lab: LabS3) -> None:
+    lab.reset_stats()
+    ends = [
+        run("plan", "s3://sources/x/", "s3://copies/y/", "s3://runs/1"),
+        run("plan", "s3://sources/", "s3://copies/", "s3://sources/runs/"),
+        run("run", "s3://runs/1/", "--shard", "3/3"),
+        run("plan", "s3://sources/x/", "s3://copies/y/", "s3://runs/1/", "--join", "s3://copies/all"),
+    ]
+
+    assert [ended.code for ended in ends] == [2, 2, 2, 2]
+    assert "end it with a slash" in ends[0].err
+    assert "would be among the files" in ends[1].err
