@@ -31,6 +31,7 @@ from tests.servers.sqs import TestQueue
 ROOT = Path(__file__).parents[2]
 RUN = Run.from_uri("s3://runs/run/")
 PART = 5 * MiB
+COMMAND = [sys.executable, "-m", "asyncstream.cli.main"]
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -167,6 +168,29 @@ def start(queue: TestQueue) -> Iterator[Start]:
         process.communicate()
 
 
+def environment_of(site: Site) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL_S3": site.lab.endpoint_url,
+        "ASYNCSTREAM_PART_SIZE": str(PART),
+        "ASYNCSTREAM_MULTIPART": "true",
+    }
+
+
+def run_cli(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that needs no queue."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env=environment_of(site),
+        capture_output=True,
+        text=True,
+        timeout=GUARD_SECONDS,
+        check=False,
+    )
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     """Wait until a process ends, and return its exit code and what it said."""
     _, said = process.communicate(timeout=GUARD_SECONDS)
@@ -190,6 +214,31 @@ def test_each_batch_is_done_once(site: Site, either_queue: TestQueue, start: Sta
     assert either_queue.counts() == (0, 0)
     assert either_queue.dead() == {}
     assert {number: site.outcome(number).runs for number in range(25)} == (dict.fromkeys(range(25), 1))
+
+
+def test_a_planned_run_is_moved_by_workers(site: Site, queue: TestQueue, start: Start) -> None:
+    """A plan of small files and a giant one, moved by workers of which one is killed, and finished."""
+    keys = {f"in/{number:03d}": 100_000 + number for number in range(60)}
+    site.lab.declare("sources", [*keys.items(), ("in/giant", 700 * MiB)])
+    place = "s3://runs/planned/"
+    planning = run_cli(site, "plan", "s3://sources/in/", "s3://copies/in/", place, "--functions", "4")
+    assert planning.returncode == 0, planning.stderr
+    assert ended(start(site, "enqueue", place))[0] == 0
+    killed = start(site, "worker", "--visibility", "3")
+    site.wait_for_parts(1, killed)
+    killed.kill()
+    ended(killed)
+
+    workers = [start(site, "worker") for _ in range(2)]
+
+    until(lambda: queue.counts() == (0, 0))
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    assert [ended(worker)[0] for worker in workers] == [143, 143]
+    assert queue.dead() == {}
+    finishing = run_cli(site, "finish", place)
+    assert finishing.returncode == 0, finishing.stderr
+    assert site.digests("copies") == site.digests("sources")
 
 
 def test_enqueue_leaves_out_what_is_done(site: Site, queue: TestQueue, start: Start) -> None:
