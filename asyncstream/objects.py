@@ -9,6 +9,8 @@ from msgspec import Struct
 from asyncstream.checksum import CRC64NVME, Checksum, Composite
 from asyncstream.locations import S3Object, TargetFile
 
+# S3 answers a GET of these with 403 (InvalidObjectState) until they are restored. GLACIER_IR can be read.
+ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 # The highest part number (S3 user guide, "Amazon S3 multipart upload limits").
 MAX_PARTS = 10_000
 
@@ -98,7 +100,8 @@ class ListedObject(Struct, frozen=True):
     """One object of a listing, or one file of a folder: its `key` is then its path within the folder.
 
     `modified` is when it was last changed, in seconds since 1970; 0 if unknown.
-    `row` is the number of its row in the directory of an archive.
+    `row` is the number of its row in the directory of an archive. An `archived` object cannot be read until
+    it is restored.
     """
 
     key: str
@@ -106,6 +109,7 @@ class ListedObject(Struct, frozen=True):
     etag: str
     modified: int = 0
     row: int | None = None
+    archived: bool = False
 
 
 class OpenUpload(Struct, frozen=True):

@@ -75,7 +75,7 @@ class ListedBucket:
         length: keys of a page.
         pause: awaited before each reply.
         overlap: keys that a page repeats from the page before.
-        ignores_after: whether it always lists from the first key.
+        ignores_after: whether it lists from the first key each time.
     """
 
     def __init__(
@@ -151,8 +151,10 @@ def inventory_row(key: str, bucket: str = "raw", **fields: str) -> list[str]:
     return [row[name] for name in SCHEMA.split(", ")]
 
 
-def inventory(files: Mapping[str, bytes], bucket: str, changed: Mapping[str, Any] | None = None) -> bytes:
-    """Return the manifest of these files (S3 user guide, "Locating your inventory list")."""
+def inventory(
+    files: Mapping[str, bytes], bucket: str, changed: Mapping[str, Any] | None = None, repeat: int = 1
+) -> bytes:
+    """Return the manifest of these files, each so many times (S3 user guide, "Inventory list")."""
     manifest = {
         "sourceBucket": "raw",
         "destinationBucket": f"arn:aws:s3:::{bucket}",
@@ -163,6 +165,7 @@ def inventory(files: Mapping[str, bytes], bucket: str, changed: Mapping[str, Any
         "files": [
             {"key": key, "size": len(content), "MD5checksum": md5(content).hexdigest()}
             for key, content in files.items()
-        ],
+        ]
+        * repeat,
     }
     return json.dumps({**manifest, **(changed or {})}).encode()

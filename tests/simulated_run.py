@@ -32,7 +32,6 @@ class Machine(NamedTuple):
         entry_cpu: CPU seconds of an entry of an archive.
         inflate_cpu: CPU seconds of an inflated byte.
         part: most bytes of one request of a file that is not a giant.
-        multipart: whether the parts of such a file move at once, or one after the other.
         throttled: the share of requests that S3 refuses with SlowDown; they are sent again.
     """
 
@@ -46,8 +45,7 @@ class Machine(NamedTuple):
     byte_cpu: float = 2.84e-9
     entry_cpu: float = 0.0015
     inflate_cpu: float = 1.4e-9
-    part: int = 100 * 2**20
-    multipart: bool = True
+    part: int = 512 * 2**20
     throttled: float = 0.0
 
 
@@ -99,13 +97,9 @@ class Worker:
         self.requests: Counter[str] = Counter()
 
     def batch_seconds(self, rows: Iterable[Row]) -> float:
-        """Return how long a batch takes: its rows, two outcomes that are not there, files, outcome."""
-        around = [
-            self._ask("GetObject"),
-            self._ask("GetObject"),
-            self._ask("GetObject"),
-            self._ask("PutObject"),
-        ]
+        """Return how long a batch takes: no outcome is there, the run, its rows, the files, the outcome."""
+        operations = ["GetObject"] * 4 + ["PutObject"]
+        around = [self._ask(operation) for operation in operations]
         alone = run_tasks(self._machine, [iter([step for steps in around for step in steps])])
         return alone + run_tasks(self._machine, (task for row in rows for task in self._tasks(row)))
 
@@ -149,10 +143,7 @@ class Worker:
             *(self._copy(stop - start, "UploadPart") for start, stop in pairwise(edges)),
             iter(self._ask("CompleteMultipartUpload")),
         ]
-        if self._machine.multipart:
-            yield from tasks
-        else:
-            yield (step for task in tasks for step in task)
+        yield from tasks
 
     def _copy(self, length: int, operation: str) -> Task:
         """The body of the GET is that of the PUT, whose reply starts after its last byte."""

@@ -31,6 +31,7 @@ from asyncstream.cli.plan_arguments import (
     add_plan,
     add_run,
 )
+from asyncstream.cli.run_arguments import ENQUEUE_HELP, WORKER_HELP, add_enqueue, add_worker
 from asyncstream.cli.transfer_arguments import add_transfer
 from asyncstream.version import __version__
 
@@ -100,6 +101,8 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         ("run", add_run, "move batches of a run", RUN_HELP),
         ("finish", add_finish, "complete a run", FINISH_HELP),
         ("abort", add_finish, "drop the uploads of a run", ABORT_HELP),
+        ("enqueue", add_enqueue, "fill a queue with the batches of a run", ENQUEUE_HELP),
+        ("worker", add_worker, "take batches of runs from a queue", WORKER_HELP),
         ("clean", _add_clean, "remove unfinished uploads", CLEAN_HELP),
         ("compare", _add_compare, "see which way is faster and cheaper", COMPARE_HELP),
     ):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncstream import transforms
-from asyncstream.cli import plan_commands
+from asyncstream.cli import plan_commands, run_commands
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
@@ -325,6 +325,8 @@ COMMANDS = {
     "run": plan_commands.run,
     "finish": plan_commands.finish,
     "abort": plan_commands.abort,
+    "enqueue": run_commands.enqueue,
+    "worker": run_commands.worker,
     "clean": clean,
     "compare": compare,
 }

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
 from asyncstream.objects import MAX_PARTS
-from asyncstream.pipeline.plan import MAX_PART, MIN_PART, part_length
+from asyncstream.pipeline.plan import CHAINED_PART, MAX_PART, MIN_PART, part_length
 from asyncstream.units import MB, MiB
 
 # AWS Lambda developer guide, "Configure Lambda function memory": 1,769 MB are one vCPU.
@@ -74,10 +74,8 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             0.0015; `make bench` unpacks 651 entries of 16 KiB per CPU second.
         cpu_inflate_gb: CPU seconds of inflating a GB, counted after inflating, beside `cpu_gb`. Default: 1.4;
             in `make bench` an unzip of a GB takes 2.25, and its copy 0.78.
-        part_bytes: the most bytes of one request; a larger file is an upload of such parts. Default: 100 MiB,
-            what "auto" chooses for 10 slots and the 4.4 GB of a batch of a minute. Without `multipart` it is
-            512 MiB, if a deadline can end the transfer.
-        multipart: whether the parts of one file move at once, or one after the other. Default: True.
+        part_bytes: the most bytes of one request; a larger file is an upload of such parts, which move at
+            once. Default: 512 MiB, as in transfers that end at a deadline.
 
     Raises:
         InputError: a part is outside S3's limits.
@@ -92,8 +90,7 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cpu_gb: NotNegative = 2.84
     cpu_entry: NotNegative = 0.0015
     cpu_inflate_gb: NotNegative = 1.4
-    part_bytes: int = 100 * MiB
-    multipart: bool = True
+    part_bytes: int = CHAINED_PART
 
     def __post_init__(self) -> None:
         if not MIN_PART <= self.part_bytes <= MAX_PART:
@@ -139,8 +136,7 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the cost of a file in parts, with the requests that create and complete its upload."""
         parts = self.range_cost(size, self.parts_of(size))
         ends = 2 * self.first_byte + self.cpu_file / self.vcpus
-        longest = ends + (parts.longest if self.multipart else parts.slots)
-        return Cost(parts.slots + ends, parts.card, parts.cpu + self.cpu_file, longest)
+        return Cost(parts.slots + ends, parts.card, parts.cpu + self.cpu_file, ends + parts.longest)
 
     def range_cost(self, length: int, parts: int) -> Cost:
         """Return the cost of parts of a giant file: a GET and an UploadPart each, all at once.

@@ -20,10 +20,13 @@ IMPORT_CPU = 0.213
 # Seconds between the end of a batch and the start of the next in its place: the state machine notices the
 # end, starts an execution and invokes the function. An assumption.
 HAND_OUT_SECONDS = 0.2
-# Requests of a batch beside its files: GETs of its rows and of two possible outcomes, a PUT of its outcome.
-BATCH_GETS, BATCH_PUTS = 3, 1
+# Requests of a batch beside its files: GETs of two possible outcomes, of the run's description and of the
+# batch's rows, and a PUT of its outcome.
+BATCH_GETS, BATCH_PUTS = 4, 1
 # Seconds of a LIST of 1,000 keys; an assumption. The lab's model has no larger latency for lists.
 LIST_SECONDS = 0.1
+# Parts of a prefix that a plan lists at once; see `planner.py`.
+LISTS_AT_ONCE = 8
 # CPU seconds of planning a file: 5 µs to pack it (measured), 20 µs to read its row (an assumption).
 PLAN_CPU = 25e-6
 LIST_PAGE = 1_000
@@ -40,7 +43,7 @@ class Seconds(Struct, frozen=True):
     """How long a run takes, in seconds, by its phases.
 
     Attributes:
-        plan: reading the source (LISTs one after the other, CPU for each file), creating the uploads of
+        plan: reading the source (LISTs, eight at once; CPU for each file), creating the uploads of
             giants, and writing the batches.
         start: until the first function runs code, and if there are more than 1,000, until the mean one does:
             Lambda starts 1,000 more every 10 s.
@@ -183,7 +186,7 @@ def requests_of(totals: Totals) -> dict[str, int]:
 
 def seconds_of(totals: Totals, functions: int, speeds: Speeds) -> Seconds:
     """Return how long a run takes; see `Seconds`."""
-    reads = totals.source_lists + totals.source_gets
+    reads = totals.source_lists / LISTS_AT_ONCE + totals.source_gets
     writes = totals.batches + totals.upload_lists + totals.giants + 2
     planning = totals.files * PLAN_CPU / speeds.vcpus
     workers = min(functions, max(totals.batches, 1))

@@ -19,6 +19,8 @@ from asyncstream.runs.running import Worker
 
 # Failures that a report names.
 MOST_NAMED = 100
+# Outcomes of batches that are not done that are read for these. The others are counted as batches only.
+MOST_READ = 200
 
 
 class FinishReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,7 +30,8 @@ class FinishReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
         batches: number of batches of the plan.
         batches_left: number of batches that are not done.
         completed: giant files that are complete.
-        failed: number of rows that failed, and of giant files that could not be completed.
+        failed: number of giant files that could not be completed, and of rows that failed in the first 200
+            batches that are not done.
         failures: the first of them, with their errors.
         next_list: the list of uploads to go on with, if the time was up; None at the end.
         joined: the object that the ranges of a text were put together into.
@@ -67,9 +70,7 @@ def finish_run(store: RunStore, worker: Worker, first_list: int = 0) -> FinishRe
     worker.check([], description.settings)
     left = left_batches(store, description)
     found = _Failures()
-    for number in left:
-        if len(found.named) >= MOST_NAMED:
-            break
+    for number in left[:MOST_READ]:
         found.add_batch(store, number)
     completed = 0
     for number in range(first_list, description.totals.upload_lists):

@@ -7,16 +7,16 @@ and each delete marker.
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote_plus
 
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object, is_folder_marker
+from asyncstream.objects import ARCHIVED_CLASSES
 from asyncstream.runs.listed import Batch, Found, Places
 from asyncstream.runs.shown import shown
 
-# S3 answers a GET of these with 403 (InvalidObjectState) until they are restored. GLACIER_IR can be read.
-ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 # Tiers of INTELLIGENT_TIERING, as inventories and the API name them. ARCHIVE_INSTANT_ACCESS can be read.
 ARCHIVED_TIERS = frozenset({"ARCHIVE", "DEEP_ARCHIVE", "ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"})
 
@@ -102,6 +102,8 @@ _READ = {
 }
 COLUMNS = {arrow: name for name, arrow in _READ.items()}
 _UNUSUAL = "unusual"
+# Characters of a key that has at most 1,024 bytes, since each has at most four.
+_SURELY_SHORT = 256
 # By IsDeleteMarker and IsLatest, as S3 writes them: why a row is left out; None: it may be copied.
 _BY_FLAGS: dict[tuple[str, str], str | None] = {
     **{("true", latest): LeftOut.DELETE_MARKER for latest in ("true", "false", "")},
@@ -132,40 +134,42 @@ class RowReader:
         self._columns = columns
         self._name = name
         self._encoded = encoded
-        self._at = [columns.index(name) if name in columns else len(columns) for name in _READ]
+        # A row that lacks a field has an empty text for it after its last field.
+        self._pick = itemgetter(*(columns.index(name) if name in columns else len(columns) for name in _READ))
         self._check = Places().check
 
-    def read(self, rows: Iterable[Sequence[str]], number: int, batch: Batch) -> int:
+    def read(self, rows: Iterable[list[str]], number: int, batch: Batch) -> int:
         """Add the objects that rows name, and return the number of the rows.
 
         Args:
-            rows: their fields as texts.
+            rows: their fields as texts. Each gets an empty one more.
             number: that of the first row in its file, from 1.
             batch: where they are added.
 
         Raises:
             InputError: a row is malformed; the message has its number.
         """
-        bucket_at, key_at, marker_at, latest_at, class_at, tier_at, size_at, etag_at = self._at
-        width, encoded, check, add = len(self._columns), self._encoded, self._check, batch.found.append
-        at = number - 1
+        width, encoded, pick, add = len(self._columns), self._encoded, self._pick, batch.found.append
+        at, checked = number - 1, ""
         for at, row in enumerate(rows, number):
             if len(row) != width:
                 raise self._error(at, f"it has {len(row)} fields, and the schema has {width}")
-            fields = (*row, "")  # the last one stands for those that the schema lacks
-            reason = _BY_FLAGS.get((fields[marker_at], fields[latest_at]), _UNUSUAL)
-            if reason is None and (fields[class_at] in ARCHIVED_CLASSES or fields[tier_at] in ARCHIVED_TIERS):
+            row.append("")
+            bucket, key, marker, latest, storage_class, tier, size, etag = pick(row)
+            reason = _BY_FLAGS.get((marker, latest), _UNUSUAL)
+            if reason is _UNUSUAL:
+                reason = self._read_unusual(row[:-1], at)
+            elif reason is None and (storage_class in ARCHIVED_CLASSES or tier in ARCHIVED_TIERS):
                 reason = LeftOut.ARCHIVED
-            elif reason is _UNUSUAL:
-                reason = self._read_unusual(row, at)
             if reason is not None:
                 batch.leave_out(reason)
                 continue
-            bucket, key, size, etag = fields[bucket_at], fields[key_at], fields[size_at], fields[etag_at]
             try:
                 if encoded and ("%" in key or "+" in key):
                     key = unquote_plus(key, errors="strict")
-                check(bucket, key)
+                if bucket != checked or not key or len(key) > _SURELY_SHORT:
+                    self._check(bucket, key)
+                    checked = bucket
                 bytes_ = int(size) if size else None
             except ValueError as error:  # an InputError is one, too
                 raise self._error(at, str(error)) from None

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from asyncstream.deadline import Notice
-from asyncstream.errors import AsyncstreamError, ConfigError, DeadlineExceeded
+from asyncstream.errors import AsyncstreamError, ConfigError, DeadlineExceeded, InputError
 from asyncstream.locations import Lines, S3Object, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.continuation import Continuation
@@ -72,11 +72,17 @@ def run_batch(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
 
 
 def _left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tuple[int, Row]]:
-    """Yield the rows that are left, with where to continue them, and their numbers."""
+    """Yield the rows that are left, with where to continue them, and their numbers.
+
+    Raises:
+        InputError: an earlier outcome names a row that the batch does not have.
+    """
     if before is None:
         yield from enumerate(rows)
         return
     for left in before.left:
+        if not 0 <= left.row < len(rows):
+            raise InputError(f"batch {before.batch} has {len(rows):,} rows, and its outcome names {left.row}")
         row = rows[left.row]
         lines = row.lines and replace(row.lines, only=left.only or row.lines.only)
         continuation, entries = left.continuation or row.continuation, left.entries or row.entries

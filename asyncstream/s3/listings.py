@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.objects import ListedObject, OpenUpload
+from asyncstream.objects import ARCHIVED_CLASSES, ListedObject, OpenUpload
 from asyncstream.s3 import replies
 from asyncstream.s3.dates import parse_date
 from asyncstream.s3.requests import UploadMarker
@@ -22,7 +22,8 @@ def objects(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObje
     found = []
     for row in reply.get("Contents", ()):
         key, size, etag = (replies.required(row, name, what) for name in ("Key", "Size", "ETag"))
-        found.append(ListedObject(key, int(size), replies.quoted(etag), parse_date(row.get("LastModified"))))
+        modified, archived = parse_date(row.get("LastModified")), row.get("StorageClass") in ARCHIVED_CLASSES
+        found.append(ListedObject(key, int(size), replies.quoted(etag), modified, archived=archived))
     return found, str(replies.required_element(reply, "NextContinuationToken", what)) if truncated else None
 
 

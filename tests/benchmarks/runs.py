@@ -230,6 +230,7 @@ def show(found: list[Found], packing: Packing, files: int, console: Console) -> 
         "USD",
         "estimate, minutes",
         "USD",
+        "plan, minutes",
         "exact",
     ):
         table.add_column(column, justify="left" if column == "run" else "right")

@@ -14,6 +14,7 @@ from asyncstream.errors import DeadlineExceeded, InputError, OtherVersion, Sourc
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.finishing import abort_run, finish_run
+from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
 from asyncstream.runs.rows import Row
 from asyncstream.runs.run_store import RunStore
@@ -110,6 +111,15 @@ def test_a_malformed_row_fails_alone(plan: Plan, worker: Worker, bucket: Bucket)
 
     assert [(each.row, each.error and each.error.type) for each in outcome.left] == [(0, InputError.__name__)]
     assert out(bucket) == {"out/a"}
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_an_outcome_of_another_batch_is_refused(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    store = plan([listed(bucket, "a", b"a")])
+    store.write_outcome(BatchOutcome(batch=0, rows=9, left=[RowLeft(8, "s3://a/b", "s3://c/d")]))
+
+    with pytest.raises(InputError, match="its outcome names 8"):
+        run_batch(store, 0, worker)
 
 
 def test_a_changed_file_is_copied_as_it_is_now(plan: Plan, worker: Worker, bucket: Bucket) -> None:

@@ -22,8 +22,7 @@ from tests.servers import Bucket, content
 
 from .fixture_types import NewSession
 
-pytestmark = pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
-
+SERVERS = ["lab", "moto"]
 # Slow enough that a file of 20 MiB is a giant, and a part of 5 MiB takes a while.
 SLOW = Speeds(stream_mb=0.5, card_mb=1.0, slots=2)
 CONFIG = TransferConfig(retry_base_delay=0.001, retry_max_delay=0.001)
@@ -67,6 +66,7 @@ def fill(bucket: Bucket, files: Mapping[str, bytes] = FILES) -> None:
         bucket.put(key, body)
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_a_planned_run_copies_every_file(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -86,6 +86,7 @@ def test_a_planned_run_copies_every_file(
     assert bucket.uploads() == []
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_todo_has_an_event_for_each_batch(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -96,6 +97,7 @@ def test_todo_has_an_event_for_each_batch(
     assert json.loads(bucket.get("run/todo.json")) == [{"batch": f"s3://{bucket.name}/run/plan/000000.jsonl"}]
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_a_plan_in_many_steps_is_the_same(
     store: RunStore,
     worker: Worker,
@@ -120,6 +122,7 @@ def test_a_plan_in_many_steps_is_the_same(
     assert bucket.uploads() == []
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_planning_twice_changes_nothing(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -132,6 +135,7 @@ def test_planning_twice_changes_nothing(
     assert bucket.uploads() == []
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_another_run_at_the_place_is_refused(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -144,11 +148,26 @@ def test_another_run_at_the_place_is_refused(
         plan_run(store, replace(asked, source=f"s3://{bucket.name}/"), worker)
 
 
+@pytest.mark.parametrize("server", ["moto"], indirect=True)
+def test_archived_objects_are_left_out(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    """S3 refuses to read them until they are restored."""
+    bucket.put("in/a", b"a")
+    bucket.put("in/b", b"b", StorageClass="GLACIER")
+
+    totals = plan_run(store, asked, worker).totals
+
+    assert (totals.files, totals.left_out) == (1, {"archived": 1})
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_a_prefix_without_files_is_no_run(store: RunStore, worker: Worker, asked: PlanRequest) -> None:
     with pytest.raises(NothingToTransfer):
         plan_run(store, asked, worker)
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_the_estimate_counts_what_the_plan_does(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -163,6 +182,7 @@ def test_the_estimate_counts_what_the_plan_does(
     assert counted.seconds == pytest.approx(planned.seconds)
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_a_list_names_files_and_destinations(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -179,6 +199,7 @@ def test_a_list_names_files_and_destinations(
     assert bucket.keys("out/") == {"out/in/0/1", "out/named"}
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_lines_are_cut_and_put_together(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -203,6 +224,7 @@ def test_lines_are_cut_and_put_together(
     assert bucket.get("joined.csv") == text
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_s3_copies_the_parts_of_giants_if_asked(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -219,6 +241,7 @@ def test_s3_copies_the_parts_of_giants_if_asked(
     assert copies(bucket) == FILES
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_files_of_a_transform_are_not_cut(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from asyncstream.errors import InputError
 from asyncstream.runs.costs import FREE, GUESSED_BYTES, Cost, Speeds
@@ -21,7 +20,6 @@ ROUND = Speeds(
     cpu_entry=1,
     cpu_inflate_gb=50,
     part_bytes=100 * MB,
-    multipart=False,
 )
 SIZES = st.integers(0, 5 * GiB)
 
@@ -45,16 +43,7 @@ def test_a_larger_file_waits_for_each_part_and_two_more() -> None:
     cost = ROUND.file_cost(250 * MB)
 
     assert ROUND.parts_of(250 * MB) == 3
-    assert cost == Cost(slots=3 * 3 + 25 + 3, card=12.5, cpu=3 * 2 + 25 + 2, longest=37)
-
-
-def test_parts_at_once_make_the_longest_stream_shorter() -> None:
-    in_turn = Speeds(multipart=False)
-
-    one, other = in_turn.file_cost(1000 * MB), Speeds().file_cost(1000 * MB)
-
-    assert other.longest < one.longest / 5
-    assert replace(one, longest=other.longest) == other
+    assert cost == Cost(slots=3 * 3 + 25 + 3, card=12.5, cpu=3 * 2 + 25 + 2, longest=3 + 3 + 25 / 3)
 
 
 def test_parts_of_a_giant_share_the_slots() -> None:

@@ -208,7 +208,7 @@ def test_lambda_starts_a_thousand_functions_at_once() -> None:
 def test_requests_are_those_of_files_batches_and_plan() -> None:
     totals = replace(TOTALS, uploads=2, giants=1, parts=2500, ranges=20, gets=3498, source_lists=7)
     assert requests_of(totals) == {
-        "GetObject": 3498 + 3 * 100,
+        "GetObject": 3498 + 4 * 100,
         "PutObject": 1000 + 2 * 100 + 2,
         "CreateMultipartUpload": 2,
         "UploadPart": 2500,
@@ -222,7 +222,7 @@ def test_dollars_are_priced_by_part() -> None:
     prices = PriceTable("2000-01-01", "nowhere", "us-east-1", {"arm64": 2.0}, 1e6, 1000.0, 10.0, 1000.0)
     dollars = estimate(TOTALS, 10, Speeds(memory_mb=1024), prices).dollars
 
-    assert dollars.requests == pytest.approx((1000 + 202 + 1) * 1 + 1300 * 0.01)
+    assert dollars.requests == pytest.approx((1000 + 202 + 1) * 1 + 1400 * 0.01)
     assert dollars.invocations == 102
     assert dollars.transitions == 3 * 100 + 8
     assert dollars.compute == pytest.approx(2 * 6000, rel=0.02)
@@ -257,7 +257,7 @@ def test_an_estimate_is_shown_in_plain_words() -> None:
     assert shown["batches"] == "100 for 30 functions of 512 MB"
     assert shown["cut files"] == "1, which many functions copy together"
     assert shown["left out"] == "5 older version"
-    assert shown["GetObject"] == "1,300"
+    assert shown["GetObject"] == "1,400"
     assert shown["prices"] == "2026-11-22, us-east-1"
     assert shown["time"].endswith(" minutes")
     assert shown["cost"].endswith(" USD")
@@ -268,15 +268,14 @@ def test_figures_of_the_parts_end_in_one_column() -> None:
     assert len({len(line) for line in text.splitlines() if line.startswith("  ")}) == 1
 
 
-@pytest.mark.parametrize("multipart", [True, False])
-def test_parts_of_a_file_move_at_once_or_in_turn(multipart: bool) -> None:
-    """The limit is the card's 74 MB/s for the first, and the connection's 53 for the second."""
-    speeds = Speeds(multipart=multipart)
+def test_parts_of_a_file_move_at_once() -> None:
+    """The limit is the card's 74 MB/s, and not the connection's 53."""
+    speeds = Speeds(part_bytes=100 * MB)
     row = Row("s3://raw/a", "s3://clean/a", 1000 * MB)
     packer = Packer(speeds, 1)
     (batch,) = packer.add(row) + packer.close()
-    simulated = simulate([batch], 1, PRICES, Machine(sigma=0, multipart=multipart))
+    simulated = simulate([batch], 1, PRICES, Machine(sigma=0, part=100 * MB))
 
     assert simulated.requests["UploadPart"] == packer.totals.parts == 10
     assert simulated.batch_seconds[0] == pytest.approx(batch.seconds, rel=0.05)
-    assert batch.seconds == pytest.approx(1000 / (74 if multipart else 53), rel=0.05)
+    assert batch.seconds == pytest.approx(1000 / 74, rel=0.05)

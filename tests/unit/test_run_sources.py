@@ -99,7 +99,7 @@ def refusal(engine: Engine, objects: Mapping[str, bytes], kind: Kind, key: str) 
 class TestPrefixes:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
     @given(KEYS, st.integers(1, 4), st.integers(1, 6), STOPS, st.integers(0, 2), st.booleans(), st.integers())
-    def test_each_key_is_found_once_whatever_stops(
+    def test_each_key_is_found_once_at_any_stops(
         self,
         engine: Engine,
         keys: set[str],

@@ -199,6 +199,7 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
         ),
         ("AbortMultipartUpload", requests.abort_upload_params(UPLOAD, EXTRA)),
         ("ListObjectsV2", requests.list_page_params(S3Prefix("raw"), "t", EXTRA)),
+        ("ListObjectsV2", requests.list_page_params(S3Prefix("raw"), None, EXTRA, after="a", delimiter="/")),
         ("ListParts", requests.list_parts_params(UPLOAD, 7, EXTRA)),
     ],
 )

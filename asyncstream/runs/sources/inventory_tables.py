@@ -64,7 +64,7 @@ async def read_table(
                     continue
                 passed_over = max(0, skip - start)
                 batch = Batch()
-                rows = zip(*_as_texts(found.slice(passed_over), table.columns), strict=True)
+                rows = map(list, zip(*_as_texts(found.slice(passed_over), table.columns), strict=True))
                 reader.read(rows, start + passed_over + 1, batch)
                 yield batch, before, stored.size * before // table.rows
         except (arrow.ArrowException, OSError) as error:

@@ -2,8 +2,8 @@
 
     (after, until]    keys that follow `after`, up to `until`; without end if `until` is empty
 
-A listing starts as one range. A long range is cut at the names of folders that it has yet to list. With any
-names, the ranges stay disjoint and leave nothing out.
+A listing starts as one range. A long range is cut at the names of folders that it has yet to list. Any text
+can be a cut: the ranges stay disjoint and leave nothing out.
 """
 
 from collections.abc import Sequence
@@ -113,6 +113,8 @@ class KeyRanges:
             range_.after = key
             if is_folder_marker(key, size):
                 batch.leave_out(LeftOut.FOLDER_MARKER)
+            elif row.archived:
+                batch.leave_out(LeftOut.ARCHIVED)
             else:
                 batch.found.append(Found(bucket, key, size, row.etag))
         range_.token, range_.asking = token, False

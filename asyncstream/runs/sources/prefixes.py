@@ -153,6 +153,8 @@ async def _read_in_any_order(ends: Ends, prefix: S3Prefix, start: _Position) -> 
         for row in listed:
             if is_folder_marker(row.key, row.size):
                 batch.leave_out(LeftOut.FOLDER_MARKER)
+            elif row.archived:
+                batch.leave_out(LeftOut.ARCHIVED)
             else:
                 batch.found.append(Found(prefix.bucket, row.key, row.size, row.etag))
         position = _Position([]) if token is None else _Position(token=token)
