@@ -116,7 +116,7 @@ def plan_request(
 def _speeds(config: TransferConfig) -> Speeds:
     """Return how fast a function like this one is."""
     memory = lambda_memory()
-    usual = Speeds(slots=config.max_concurrency, multipart=config.multipart)
+    usual = Speeds(slots=config.max_concurrency)
     return usual if memory is None else structs.replace(usual, memory_mb=memory // MiB)
 
 

@@ -126,7 +126,7 @@ class TestPlan:
         settings = {"max_concurrency": 3, "multipart": True}
         deliver({"plan": {"source": f"s3://{source}/big/", "settings": settings}, "run": run})
 
-        assert runs.asked[0].speeds == Speeds(memory_mb=1769, slots=3, multipart=True)
+        assert runs.asked[0].speeds == Speeds(memory_mb=1769, slots=3)
         assert runs.asked[0].settings == settings
 
     def test_an_estimate_has_its_figures(self, deliver: Deliver, source: str) -> None:
