@@ -55,7 +55,7 @@ class FakeRuns:
         self._finish_run = finishing.finish_run
         monkeypatch.setattr(planning, "plan_run", self.plan_run)
         monkeypatch.setattr(planning, "count_run", self.count_run)
-        monkeypatch.setattr(running, "run_batch", self.run_batch)
+        monkeypatch.setattr(running, "move_batch", self.move_batch)
         monkeypatch.setattr(finishing, "finish_run", self.finish_run)
         monkeypatch.setattr(finishing, "abort_run", self.abort_run)
 
@@ -80,7 +80,7 @@ class FakeRuns:
         totals = Totals(files=self.batches * ROWS, batches=self.batches)
         return PlanProgress(asked=asked, packer=PackerState(totals=totals), whole=self.plans <= 0)
 
-    def run_batch(self, store: RunStore, number: int, worker: Worker) -> BatchOutcome:
+    def move_batch(self, store: RunStore, number: int, worker: Worker) -> BatchOutcome:
         worker.timed()
         self._take()
         worker.check([], store.read_description().settings)

@@ -26,7 +26,7 @@ from asyncstream.runs.places import Run
 from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.planning import count_run, plan_run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker, run_batch
+from asyncstream.runs.running import Worker, move_batch
 from asyncstream.units import rounded
 
 OK, FAILED = 0, 1
@@ -104,9 +104,9 @@ def abort(options: argparse.Namespace) -> int:
 
 def _move(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
     """Move a batch, again while that may help."""
-    outcome = run_batch(store, number, worker)
+    outcome = move_batch(store, number, worker)
     while outcome.again:
-        outcome = run_batch(store, number, worker)
+        outcome = move_batch(store, number, worker)
     _say(
         f"batch {number}: {outcome.files:,} files, {rounded(outcome.bytes)}, {outcome.seconds:.1f} s, "
         f"{len(outcome.left):,} left"

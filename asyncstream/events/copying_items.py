@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from asyncstream.errors import AsyncstreamError, Cancelled, FilesFailed, FilesFailedForNow, encodable
@@ -10,7 +10,6 @@ from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.handler_replies import MAX_MESSAGE, problem
 from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.rounds import ALONE, rounds
-from asyncstream.events.run_steps import MoveBatch
 from asyncstream.locations import TarEntries, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
@@ -24,6 +23,10 @@ logger = logging.getLogger(__name__)
 MAX_LOGGED = 20
 # Failed files of one item whose errors are read, to find one that may not occur in a later invocation.
 MAX_READ = 1_000
+
+
+# Moves what is left of a batch of a run, and returns its outcome after and before.
+MoveBatch = Callable[[str], tuple[BatchOutcome, BatchOutcome]]
 
 
 def copy_items(

@@ -2,20 +2,23 @@
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncstream import transforms
 from asyncstream.engines import EngineName
 from asyncstream.errors import AsyncstreamError
-from asyncstream.events import direct, direct_reply, metrics, run_events
+from asyncstream.events import direct, direct_reply, metrics
+from asyncstream.events.batch_events import is_run_step
 from asyncstream.events.context import Handler, LambdaContext, request_id, within
 from asyncstream.events.copying_items import copy_items
 from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
-from asyncstream.events.run_steps import Steps
 from asyncstream.events.triggers import Trigger, find_trigger
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, memory_left
+
+if TYPE_CHECKING:
+    from asyncstream.events.run_steps import Steps
 
 
 def lambda_handler(*, engine: EngineName, multipart: bool) -> Handler:
@@ -65,9 +68,9 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
     Raises:
         AsyncstreamError: only for steps of runs, and for triggers that learn of failures by an error.
     """
-    if run_events.is_asked(event):
+    if is_run_step(event):
         config = TransferConfig.from_env(multipart=multipart)
-        return sendable(Steps(Deployment.from_env(), engine, config, context).take(event))
+        return sendable(_steps(Deployment.from_env(), engine, config, context).take(event))
     trigger = find_trigger(event)
     if trigger is not None:
         return sendable(_triggered(trigger, context, engine, multipart))
@@ -78,6 +81,15 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
     return sendable(reply)
 
 
+def _steps(
+    deployment: Deployment, engine: EngineName, config: TransferConfig, context: LambdaContext | None
+) -> "Steps":
+    """Return the steps of runs. Their modules are imported only now, since cold starts count."""
+    from asyncstream.events.run_steps import Steps  # noqa: PLC0415
+
+    return Steps(deployment, engine, config, context)
+
+
 def _triggered(trigger: Trigger, context: LambdaContext | None, engine: EngineName, multipart: bool) -> Any:
     started = time.monotonic()
     deployment = Deployment.from_env()
@@ -86,7 +98,7 @@ def _triggered(trigger: Trigger, context: LambdaContext | None, engine: EngineNa
     config = TransferConfig.from_env(multipart=multipart).override({"at_deadline": "fail"})
     with deployed_session(engine) as session:
         outcomes = copy_items(
-            items, session, config, context, Steps(deployment, engine, config, context).move
+            items, session, config, context, lambda uri: _steps(deployment, engine, config, context).move(uri)
         )
     metrics.write(
         trigger.name,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from asyncstream.events.batch_events import BatchEvent
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.reading import at, read
 from asyncstream.events.run_input import RunInput
@@ -32,12 +33,6 @@ class EstimateEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """An event that asks what a run would take; see `PlanEvent`."""
 
     estimate: RunInput
-
-
-class BatchEvent(Struct, frozen=True, forbid_unknown_fields=True):
-    """An event that asks to move a batch: `s3://bucket/RUN/plan/000123.jsonl`."""
-
-    batch: str
 
 
 class FinishPosition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -110,11 +105,6 @@ _KINDS: Mapping[str, type[RunEvent]] = {
 }
 
 
-def is_asked(event: Any) -> bool:
-    """Whether an event asks for a step of a run."""
-    return isinstance(event, dict) and bool(_KINDS.keys() & event.keys())
-
-
 def parse(event: Any) -> RunEvent:
     """Check an event's shape.
 
@@ -134,14 +124,3 @@ def place_of(uri: str, path: str, deployment: Deployment) -> Run:
     run = at(path, Run.from_uri, uri)
     deployment.check_written(run.prefix)
     return run
-
-
-def batch_of(uri: str, deployment: Deployment) -> tuple[Run, int]:
-    """Return the run and the number of a batch within the deployed destination.
-
-    Raises:
-        InputError: it is not a batch, or outside the deployment.
-    """
-    run, number = at("$.batch", Run.of_batch, uri)
-    deployment.check_written(run.prefix)
-    return run, number

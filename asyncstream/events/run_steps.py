@@ -1,7 +1,7 @@
 """Take a step of a run, as its event asks: plan, move a batch, finish, abort, estimate."""
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, assert_never
 
@@ -9,15 +9,14 @@ from asyncstream import prices
 from asyncstream.engines import EngineName
 from asyncstream.errors import AsyncstreamError, FilesFailed, FilesFailedForNow
 from asyncstream.events import metrics, run_replies
+from asyncstream.events.batch_events import BatchEvent, batch_of
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment, deployed_session, results_session
 from asyncstream.events.run_events import (
     AbortEvent,
-    BatchEvent,
     EstimateEvent,
     FinishEvent,
     PlanEvent,
-    batch_of,
     parse,
     place_of,
 )
@@ -92,7 +91,7 @@ class Steps:
         run, number = batch_of(uri, self._deployment)
         with self._opened(run) as (worker, store):
             before = store.read_outcome(number) or BatchOutcome(batch=number, rows=0)
-            after = running.run_batch(store, number, worker)
+            after = running.move_batch(store, number, worker)
         metrics.write(
             "run",
             self._engine,
@@ -153,4 +152,3 @@ class Steps:
 
 
 # Moves what is left of a batch, and returns its outcome after and before.
-MoveBatch = Callable[[str], tuple[BatchOutcome, BatchOutcome]]

@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.events import direct, s3_events
+from asyncstream.events.batch_events import BatchEvent, batch_of
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.reading import convert, read
-from asyncstream.events.run_events import BatchEvent, batch_of
 from asyncstream.runs.shown import shown
 
 

@@ -1,4 +1,4 @@
-"""`run_batch`: move the files of one batch of a run, as every kind of worker does."""
+"""`move_batch`: move the files of one batch of a run, as every kind of worker does."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ class Worker(Struct, frozen=True):
     notice: Notice | None = None
 
 
-def run_batch(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
+def move_batch(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
     """Move the rows of a batch that are left, write its outcome, and return it.
 
     A batch that is done is not moved again. Repeating a batch whose worker was killed copies its small files

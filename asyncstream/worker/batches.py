@@ -1,4 +1,4 @@
-"""`RunBatches`: runs batches by `run_batch`, with sessions that stay open from one batch to the next."""
+"""`RunBatches`: runs batches by `move_batch`, with sessions that stay open from one batch to the next."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from asyncstream.pipeline.session import TransferSession
 from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.runs.places import Run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Check, Worker, run_batch
+from asyncstream.runs.running import Check, Worker, move_batch
 
 
 def refuse_functions(pairs: Sequence[Pair], settings: Mapping[str, Any]) -> None:  # noqa: ARG001 - a Check
@@ -54,7 +54,7 @@ class RunBatches:
 
     def run(self, run: Run, number: int) -> BatchOutcome:
         """See `working.Batches`."""
-        return run_batch(self._store(run), number, self._worker)
+        return move_batch(self._store(run), number, self._worker)
 
     def read_outcome(self, run: Run, number: int) -> BatchOutcome | None:
         """See `working.Batches`."""

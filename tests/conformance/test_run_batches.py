@@ -18,7 +18,7 @@ from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
 from asyncstream.runs.rows import Row
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker, run_batch
+from asyncstream.runs.running import Worker, move_batch
 from asyncstream.runs.unzipping import Entries
 from tests.servers import Bucket, content
 
@@ -73,8 +73,8 @@ def test_a_batch_copies_its_files_once(plan: Plan, worker: Worker, bucket: Bucke
     rows = [listed(bucket, name, name.encode()) for name in "abc"]
     store = plan(rows)
 
-    outcome = run_batch(store, 0, worker)
-    again = run_batch(store, 0, worker)
+    outcome = move_batch(store, 0, worker)
+    again = move_batch(store, 0, worker)
 
     assert (outcome.files, outcome.bytes, outcome.left, outcome.runs) == (3, 3, [], 1)
     assert out(bucket) == {"out/a", "out/b", "out/c"}
@@ -86,11 +86,11 @@ def test_a_batch_copies_its_files_once(plan: Plan, worker: Worker, bucket: Bucke
 def test_what_failed_is_run_again_by_itself(plan: Plan, worker: Worker, bucket: Bucket) -> None:
     store = plan([listed(bucket, "a", b"a"), row(bucket, "b"), listed(bucket, "c", b"c")])
 
-    first = run_batch(store, 0, worker)
+    first = move_batch(store, 0, worker)
     report = finish_run(store, worker)
     bucket.delete("out/a")
     bucket.put("in/b", b"b")
-    second = run_batch(store, 0, worker)
+    second = move_batch(store, 0, worker)
 
     [left] = first.left
     assert (left.row, left.source, first.again) == (1, f"s3://{bucket.name}/in/b", False)
@@ -107,7 +107,7 @@ def test_a_malformed_row_fails_alone(plan: Plan, worker: Worker, bucket: Bucket)
     wrong = Row("s3://UPPER..", "nowhere")
     store = plan([wrong, listed(bucket, "a", b"a")])
 
-    outcome = run_batch(store, 0, worker)
+    outcome = move_batch(store, 0, worker)
 
     assert [(each.row, each.error and each.error.type) for each in outcome.left] == [(0, InputError.__name__)]
     assert out(bucket) == {"out/a"}
@@ -119,14 +119,14 @@ def test_an_outcome_of_another_batch_is_refused(plan: Plan, worker: Worker, buck
     store.write_outcome(BatchOutcome(batch=0, rows=9, left=[RowLeft(8, "s3://a/b", "s3://c/d")]))
 
     with pytest.raises(InputError, match="its outcome names 8"):
-        run_batch(store, 0, worker)
+        move_batch(store, 0, worker)
 
 
 def test_a_changed_file_is_copied_as_it_is_now(plan: Plan, worker: Worker, bucket: Bucket) -> None:
     store = plan([listed(bucket, "a", b"before")])
     bucket.put("in/a", b"after it")
 
-    outcome = run_batch(store, 0, worker)
+    outcome = move_batch(store, 0, worker)
 
     assert (outcome.files, outcome.left) == (1, [])
     assert bucket.get("out/a") == b"after it"
@@ -137,10 +137,10 @@ def test_a_notice_leaves_the_rest(plan: Plan, worker: Worker, bucket: Bucket) ->
     notice = Notice()
     notice.give()
 
-    outcome = run_batch(store, 0, replace(worker, notice=notice))
+    outcome = move_batch(store, 0, replace(worker, notice=notice))
 
     assert (outcome.files, outcome.pending, outcome.again, outcome.fruitless) == (0, 3, True, 0)
-    assert run_batch(store, 0, worker).left == []
+    assert move_batch(store, 0, worker).left == []
     assert out(bucket) == {"out/a", "out/b", "out/c"}
 
 
@@ -149,7 +149,7 @@ def test_a_batch_without_any_time_fails_at_last(plan: Plan, worker: Worker, buck
         raise DeadlineExceeded("no time is left")
 
     store = plan([listed(bucket, "a", b"a")])
-    outcomes = [run_batch(store, 0, replace(worker, timed=late)) for _ in range(3)]
+    outcomes = [move_batch(store, 0, replace(worker, timed=late)) for _ in range(3)]
 
     assert [outcome.again for outcome in outcomes] == [True, True, False]
     [left] = outcomes[-1].left
@@ -166,7 +166,7 @@ def test_archives_and_objects_share_a_batch(plan: Plan, worker: Worker, bucket: 
     archive = Row(f"s3://{bucket.name}/in/a.zip", f"s3://{bucket.name}/out/a/", entries=Entries())
     store = plan([archive, listed(bucket, "b", b"b")])
 
-    outcome = run_batch(store, 0, worker)
+    outcome = move_batch(store, 0, worker)
 
     assert (outcome.files, outcome.left) == (3, [])
     assert out(bucket) == {"out/a/x", "out/a/y", "out/b"}
@@ -189,7 +189,7 @@ def ranges(giant: Row, *numbers: tuple[int, int]) -> list[list[Row]]:
 def test_ranges_of_a_giant_become_one_object(plan: Plan, worker: Worker, bucket: Bucket, giant: Row) -> None:
     store = plan(*ranges(giant, (1, 2), (3, 4)), uploads=[giant])
 
-    outcomes = [run_batch(store, number, worker) for number in range(2)]
+    outcomes = [move_batch(store, number, worker) for number in range(2)]
     report = finish_run(store, worker)
 
     assert [(each.files, each.bytes) for each in outcomes] == [(0, 10 * MiB), (0, 5 * MiB + 7)]
@@ -201,14 +201,14 @@ def test_a_giant_without_all_parts_is_not_completed(
     plan: Plan, worker: Worker, bucket: Bucket, giant: Row
 ) -> None:
     store = plan(*ranges(giant, (1, 2), (3, 4)), uploads=[giant])
-    run_batch(store, 1, worker)
+    move_batch(store, 1, worker)
 
     report = finish_run(store, worker)
 
     assert (report.completed, report.batches_left, report.failed) == (0, 1, 1)
     assert "parts are missing, 1-2" in str(report.failures)
     assert len(bucket.uploads()) == 1
-    run_batch(store, 0, worker)
+    move_batch(store, 0, worker)
     assert finish_run(store, worker).whole
 
 
@@ -216,10 +216,10 @@ def test_a_giant_overwritten_meanwhile_leaves_nothing(
     plan: Plan, worker: Worker, bucket: Bucket, giant: Row
 ) -> None:
     store = plan(*ranges(giant, (1, 2), (3, 4)), uploads=[giant])
-    run_batch(store, 0, worker)
+    move_batch(store, 0, worker)
     bucket.put("in/giant", FOUR_PARTS[::-1])
 
-    outcome = run_batch(store, 1, worker)
+    outcome = move_batch(store, 1, worker)
     report = finish_run(store, worker)
 
     [left] = outcome.left
@@ -232,7 +232,7 @@ def test_a_giant_overwritten_meanwhile_leaves_nothing(
 
 def test_an_aborted_run_leaves_no_upload(plan: Plan, worker: Worker, bucket: Bucket, giant: Row) -> None:
     store = plan(*ranges(giant, (1, 4)), uploads=[giant])
-    run_batch(store, 0, worker)
+    move_batch(store, 0, worker)
 
     assert abort_run(store, worker) is None
 
@@ -246,9 +246,9 @@ def test_a_check_refuses_rows_and_settings(plan: Plan, worker: Worker, bucket: B
             raise InputError("not allowed")
 
     rows = [listed(bucket, "a", b"a"), listed(bucket, "b", b"b")]
-    [left] = run_batch(plan(rows), 0, replace(worker, check=check)).left
+    [left] = move_batch(plan(rows), 0, replace(worker, check=check)).left
     with pytest.raises(InputError, match="not allowed"):
-        run_batch(plan(rows, settings={"transform": "os:system"}), 0, replace(worker, check=check))
+        move_batch(plan(rows, settings={"transform": "os:system"}), 0, replace(worker, check=check))
 
     assert left.row == 1
     assert out(bucket) == {"out/a"}
@@ -259,8 +259,8 @@ def test_temporary_failures_are_tried_again(lab: LabS3, plan: Plan, worker: Work
     store = plan([listed(bucket, "a", b"a"), listed(bucket, "b", content(100, 1))])
     lab.set_faults([Fault("refuse", "PutObject", key="out/b", status=503, code="SlowDown")])
 
-    outcome = run_batch(store, 0, worker)
+    outcome = move_batch(store, 0, worker)
     lab.set_faults([])
 
     assert outcome.again
-    assert run_batch(store, 0, worker).left == []
+    assert move_batch(store, 0, worker).left == []

@@ -17,7 +17,7 @@ from asyncstream.runs.places import Run
 from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.planning import count_run, plan_run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker, run_batch
+from asyncstream.runs.running import Worker, move_batch
 from tests.servers import Bucket, content
 
 from .fixture_types import NewSession
@@ -54,7 +54,7 @@ def asked(bucket: Bucket) -> PlanRequest:
 
 def move_all(store: RunStore, worker: Worker) -> None:
     for number in range(store.read_description().totals.batches):
-        assert run_batch(store, number, worker).left == []
+        assert move_batch(store, number, worker).left == []
 
 
 def copies(bucket: Bucket) -> dict[str, bytes]:
@@ -232,7 +232,8 @@ def test_s3_copies_the_parts_of_giants_if_asked(
 
     plan_run(store, replace(asked, copy_parts=True), worker)
     requests = [
-        run_batch(store, number, worker).requests for number in range(store.read_description().totals.batches)
+        move_batch(store, number, worker).requests
+        for number in range(store.read_description().totals.batches)
     ]
 
     assert finish_run(store, worker).whole

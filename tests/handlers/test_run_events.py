@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from asyncstream.errors import ConnectionFailed
+from asyncstream.events import run_events
+from asyncstream.events.batch_events import RUN_STEPS
 from asyncstream.lab.s3 import LabS3
 from asyncstream.runs.costs import Speeds
 from asyncstream.runs.plan_requests import PlanRequest
@@ -327,3 +329,8 @@ class TestFinish:
 
     def test_uploads_are_dropped(self, deliver: Deliver, planned: str) -> None:
         assert deliver({"abort": planned}) == {"run": planned, "pending": False, "position": {}}
+
+
+def test_every_step_has_an_event() -> None:
+    """A function looks for the names of steps without importing their events."""
+    assert vars(run_events)["_KINDS"].keys() == RUN_STEPS
