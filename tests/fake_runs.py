@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 import pytest
 
-from asyncstream.runs import finishing, planning, running
+from asyncstream.runs import counting, finishing, moving, planning
 from asyncstream.runs.batching import PackerState
+from asyncstream.runs.counting import PlanProgress
 from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.finishing import FinishReport
+from asyncstream.runs.moving import Worker
 from asyncstream.runs.outcomes import BatchOutcome, RowError, RowLeft
 from asyncstream.runs.plan_requests import PlanRequest
-from asyncstream.runs.planner import PlanProgress
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker
 
 # How a run of a batch ends: nothing is left; a row ran out of time; a row failed, for now or for good.
 End = Literal["done", "pending", "temporary", "failed"]
@@ -54,8 +54,8 @@ class FakeRuns:
         """Take the place of the steps for the time of a test."""
         self._finish_run = finishing.finish_run
         monkeypatch.setattr(planning, "plan_run", self.plan_run)
-        monkeypatch.setattr(planning, "count_run", self.count_run)
-        monkeypatch.setattr(running, "move_batch", self.move_batch)
+        monkeypatch.setattr(counting, "count_run", self.count_run)
+        monkeypatch.setattr(moving, "move_batch", self.move_batch)
         monkeypatch.setattr(finishing, "finish_run", self.finish_run)
         monkeypatch.setattr(finishing, "abort_run", self.abort_run)
 

@@ -14,8 +14,8 @@ from asyncstream.locations import S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Engine
-from asyncstream.runs.descriptions import Kind
-from asyncstream.runs.listed import Found, Page, Position
+from asyncstream.runs.descriptions import SourceKind
+from asyncstream.runs.pages import Found, Page, Position
 from asyncstream.runs.sources import SourcePlace, read_pages
 
 SCHEMA = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, ETag, StorageClass"
@@ -24,7 +24,7 @@ SCHEMA = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, ETag, StorageC
 async def read_some(
     ends: Ends,
     engine: Engine,
-    kind: Kind,
+    kind: SourceKind,
     place: SourcePlace,
     position: Position | None = None,
     most: float = float("inf"),
@@ -41,7 +41,7 @@ async def read_some(
 
 
 async def read_with_stops(
-    ends: Ends, engine: Engine, kind: Kind, place: SourcePlace, stops: Sequence[int], **options: int
+    ends: Ends, engine: Engine, kind: SourceKind, place: SourcePlace, stops: Sequence[int], **options: int
 ) -> list[Page]:
     """Return all pages, read by generators that stop after so many pages and continue from the position.
 

@@ -20,7 +20,7 @@ from asyncstream.cli.archive_arguments import (
     add_untar,
     add_unzip,
 )
-from asyncstream.cli.plan_arguments import (
+from asyncstream.cli.run_arguments import (
     ABORT_HELP,
     ESTIMATE_HELP,
     FINISH_HELP,
@@ -31,8 +31,8 @@ from asyncstream.cli.plan_arguments import (
     add_plan,
     add_run,
 )
-from asyncstream.cli.run_arguments import ENQUEUE_HELP, WORKER_HELP, add_enqueue, add_worker
 from asyncstream.cli.transfer_arguments import add_transfer
+from asyncstream.cli.worker_arguments import ENQUEUE_HELP, WORKER_HELP, add_enqueue, add_worker
 from asyncstream.version import __version__
 
 Run = Callable[[argparse.Namespace], int]

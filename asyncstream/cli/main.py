@@ -1,4 +1,4 @@
-"""The command line: a function for each command; those for runs are in `plan_commands.py`.
+"""The command line: a function for each command; those for runs are in `run_commands.py`.
 
 Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C. They do not
 depend on whether a reader of the output, such as `head`, has closed its pipe.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncstream import transforms
-from asyncstream.cli import plan_commands, run_commands
+from asyncstream.cli import run_commands, worker_commands
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
@@ -320,13 +320,13 @@ COMMANDS = {
     "zip": pack,
     "concat": pack,
     "split": split,
-    "estimate": plan_commands.estimate,
-    "plan": plan_commands.plan,
-    "run": plan_commands.run,
-    "finish": plan_commands.finish,
-    "abort": plan_commands.abort,
-    "enqueue": run_commands.enqueue,
-    "worker": run_commands.worker,
+    "estimate": run_commands.estimate,
+    "plan": run_commands.plan,
+    "run": run_commands.run,
+    "finish": run_commands.finish,
+    "abort": run_commands.abort,
+    "enqueue": worker_commands.enqueue,
+    "worker": worker_commands.worker,
     "clean": clean,
     "compare": compare,
 }

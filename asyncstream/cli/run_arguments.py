@@ -1,87 +1,127 @@
-"""The arguments of the commands for runs, and their `--help`."""
+"""The arguments of `asyncstream plan`, `estimate`, `run`, `finish` and `abort`, and their `--help`."""
 
 import argparse
+from typing import get_args
 
 from asyncstream.cli.ends import add_ends
 from asyncstream.cli.transfer_arguments import parse_bytes
 from asyncstream.engines import ENGINES
 from asyncstream.pipeline.session import DEFAULT_ENGINE
+from asyncstream.runs.descriptions import SourceKind
 
-ENQUEUE_HELP = """\
-Send a message to an SQS queue for each batch of a run that is not done: {"batch": "s3://.../000123.jsonl"}.
+PLAN_HELP = """\
+Write what to copy as batches under s3://bucket/RUN/, for many workers to move.
 
-Workers (`asyncstream worker`) take these messages. To run failed batches again, run the command again."""
+A batch takes a worker about a minute. Files that take longer than half of that are cut into parts, which
+several workers move. Then run the batches: on one machine by `asyncstream run RUN`, on many by `--shard`, by
+an array of AWS Batch or Kubernetes jobs, by `asyncstream enqueue` and `asyncstream worker`, or by the state
+machine of deploy/template.yaml. `asyncstream finish RUN` completes the run, and says what is left.
 
-WORKER_HELP = """\
-Take batches of runs from an SQS queue, one after the other, and move their files.
+SOURCE is a prefix; with --kind, the manifest.json of an S3 Inventory, a list of files (JSON Lines or CSV with
+the fields source, destination, size, etag, version_id), a ZIP archive, or a text to cut at line ends."""
 
-A message is deleted when its batch is done. If files fail for good, or if the message is wrong, it goes to
-the dead letters with the attributes `reason` and `batch`. While a batch runs, its message stays hidden from
-other workers. If the worker is killed, the message becomes visible again, and another worker continues the
-batch.
+ESTIMATE_HELP = """\
+Say what a run would copy, how long it would take, and what it would cost. Nothing is written.
 
-SIGTERM or Ctrl-C ends it: files stop where they are, the outcome is written, and the message becomes visible
-at once. A second signal ends it at once. Exit codes are then 143 and 130. With --once, the exit code is 1 if
-a message went to the dead letters, or stays in the queue.
+SOURCE and --kind are as for `asyncstream plan`."""
 
-Environment variables such as ASYNCSTREAM_MAX_CONCURRENCY set the defaults of these settings."""
+RUN_HELP = """\
+Move batches of a run: all that are not done, one with --batch, or a share of them with --shard.
+
+Without --batch and --shard, it reads AWS_BATCH_JOB_ARRAY_INDEX or JOB_COMPLETION_INDEX, which AWS Batch and
+Kubernetes set for each job of an array, and moves the batch of this number. A batch that is done is not moved
+again. The exit code is 1 if files are left; run the same command again for these."""
+
+FINISH_HELP = """\
+Complete the giant files of a run whose parts are all there, and say what is left.
+
+It can be repeated. The exit code is 0 if all files of the run are at their destinations."""
+
+ABORT_HELP = "Drop the unfinished uploads of a run. Files that are whole stay."
 
 
-def add_enqueue(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `asyncstream enqueue`."""
-    parser.add_argument("run_prefix", metavar="RUN", help="s3://bucket/RUN/, where the run was planned")
-    _add_queue(parser)
-    parser.add_argument("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's")
-    add_ends(parser)
-
-
-def add_worker(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `asyncstream worker`."""
-    _add_queue(parser)
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `asyncstream plan`."""
+    _add_places(parser)
+    parser.add_argument("run_prefix", metavar="RUN", help="s3://bucket/RUN/, where to write the plan")
+    _add_source(parser)
     add = parser.add_argument
     add(
-        "--dead-letters",
-        metavar="URL",
-        help="queue for messages that cannot be done; default: that of the queue's redrive policy",
+        "--if-exists",
+        choices=("overwrite", "skip", "fail"),
+        help="if a destination exists; default: overwrite",
     )
+    add("--copy-tags", action=argparse.BooleanOptionalAction, help="copy the tags of each object, too")
+    add("--transform", metavar="NAME", help="transform each file; see `asyncstream copy --help`")
     add(
-        "--run",
-        dest="only",
-        metavar="RUN",
-        help="s3://bucket/RUN/, the only run whose batches are allowed; it may transform by your function",
+        "--copy-parts",
+        action="store_true",
+        help="have S3 copy the parts of giant files itself; both ends are one server, and the destination's "
+        "role may read the source",
     )
-    add("--once", action="store_true", help="end when the queue is empty, instead of waiting for ever")
-    add(
-        "--visibility",
-        type=int,
-        default=120,
-        metavar="SECONDS",
-        help="how long another worker waits for the message of a killed one; default: %(default)s",
-    )
-    add(
-        "--max-receives",
-        type=int,
-        default=5,
-        metavar="N",
-        help="how often a message is received without an outcome, as of a batch that kills its workers, "
-        "before it goes to the dead letters; default: %(default)s",
-    )
-    add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
-    add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")
-    add(
-        "--memory-limit",
-        type=parse_bytes,
-        metavar="SIZE",
-        help="memory for all parts in flight; default: 64MiB",
-    )
-    add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's, for both ends")
-    add_ends(parser)
+    _add_access(parser)
 
 
-def _add_queue(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--queue", required=True, metavar="URL", help="URL of a standard queue of SQS")
+def add_estimate(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `asyncstream estimate`."""
+    _add_places(parser)
+    _add_source(parser)
+    add = parser.add_argument
+    add("--report", metavar="FILE", help="JSON of `asyncstream compare --json`, to take measured speeds from")
+    add("--way", default="threads", metavar="NAME", help="variant of that report; default: %(default)s")
+    add("--prices", metavar="FILE", help="a price table in the format of asyncstream/prices.json")
+    add("--transform", metavar="NAME", help="transform each file: giant files are then not cut")
+    _add_access(parser)
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `asyncstream run`."""
+    parser.add_argument("run_prefix", metavar="RUN", help="s3://bucket/RUN/, where the run was planned")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--batch", type=int, metavar="N", help="move this batch, from 0")
+    which.add_argument(
+        "--shard", metavar="K/N", help="move every Nth batch, from batch K on, 0 to N-1; such as 3/20"
+    )
     parser.add_argument(
-        "--sqs-endpoint-url",
-        metavar="URL",
-        help="URL of an SQS other than AWS's; default: AWS_ENDPOINT_URL_SQS",
+        "--max-concurrency", type=int, metavar="N", help="files or parts in flight; default: 10"
     )
+    parser.add_argument("--memory-limit", type=parse_bytes, metavar="SIZE", help="default: 64MiB")
+    _add_access(parser)
+
+
+def add_finish(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `asyncstream finish` and `asyncstream abort`."""
+    parser.add_argument("run_prefix", metavar="RUN", help="s3://bucket/RUN/, where the run was planned")
+    _add_access(parser)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="s3://bucket/prefix, or an object with --kind")
+    parser.add_argument(
+        "destination", metavar="DESTINATION", help="s3://bucket/prefix that files are copied to"
+    )
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--kind", choices=get_args(SourceKind), default="prefix", help="what SOURCE is; default: %(default)s")
+    add(
+        "--functions",
+        type=int,
+        default=50,
+        metavar="N",
+        help="most workers at once; default: %(default)s",
+    )
+    add("--memory", type=int, default=512, metavar="MB", help="memory of a worker; default: %(default)s")
+    add("--concurrency", type=int, default=10, metavar="N", help="slots of a worker; default: %(default)s")
+    add("--strip", metavar="PREFIX", help="start of the keys that DESTINATION replaces; default: SOURCE's")
+    add("--select", default="*", metavar="PATTERN", help="with zip: which files, such as '*.csv'")
+    add("--ranges", type=int, default=0, metavar="N", help="with lines: number of ranges; default: by size")
+    add("--header", action="store_true", help="with lines: put the first line at the start of each range")
+    add("--join", default="", metavar="URI", help="with lines: put the ranges together into this object")
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
+    parser.add_argument("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's, for both ends")
+    add_ends(parser)

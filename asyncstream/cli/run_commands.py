@@ -1,98 +1,204 @@
-"""The commands for runs: `enqueue` and `worker`."""
+"""The commands `plan`, `estimate`, `run`, `finish` and `abort`."""
 
 import argparse
+import os
+import re
 import sys
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from asyncstream import prices
 from asyncstream.cli.ends import read_access
-from asyncstream.deadline import Notice
+from asyncstream.errors import InputError
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
+from asyncstream.runs.calibration import calibrate
+from asyncstream.runs.costs import Speeds
+from asyncstream.runs.counting import count_run
+from asyncstream.runs.estimating import estimate as estimate_totals
+from asyncstream.runs.estimating import render
+from asyncstream.runs.finishing import abort_run, finish_run, left_batches
+from asyncstream.runs.moving import Worker, move_batch
+from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.runs.places import Run
+from asyncstream.runs.plan_requests import PlanRequest
+from asyncstream.runs.planning import plan_run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import allow_all
+from asyncstream.units import rounded
+
+OK, FAILED = 0, 1
+# What AWS Batch and Kubernetes call the number of a job in its array.
+_ARRAY_INDEXES = ("AWS_BATCH_JOB_ARRAY_INDEX", "JOB_COMPLETION_INDEX")
 
 
-def enqueue(options: argparse.Namespace) -> int:
-    """Run `asyncstream enqueue` and return the exit code."""
-    from asyncstream.worker.enqueueing import enqueue  # noqa: PLC0415 - other commands need no queue
-    from asyncstream.worker.sqs import SqsQueue  # noqa: PLC0415 - imports boto3
-
-    run, config = Run.from_uri(options.run_prefix), TransferConfig.from_env()
-    with (
-        closing(SqsQueue(options.queue, options.sqs_endpoint_url)) as queue,
-        _open_store_session(options) as session,
-    ):
-        sent = enqueue(RunStore(run, session, lambda: config), session, queue.send_all)
-    _say(f"{sent:,} batches of {run.uri} are in the queue")
-    return 0
-
-
-def worker(options: argparse.Namespace) -> int:
-    """Run `asyncstream worker` and return the exit code."""
-    from asyncstream.worker.batches import RunBatches, refuse_functions  # noqa: PLC0415 - only here
-    from asyncstream.worker.sqs import SqsQueue  # noqa: PLC0415 - imports boto3
-    from asyncstream.worker.stopping import Stopping  # noqa: PLC0415
-    from asyncstream.worker.working import QueueWorker, WorkerSettings  # noqa: PLC0415
-
-    settings = WorkerSettings(
-        visibility=options.visibility,
-        most_receives=options.max_receives,
-        only=Run.from_uri(options.only) if options.only is not None else None,
-        until_empty=options.once,
+def plan(options: argparse.Namespace) -> int:
+    """Run `asyncstream plan` and return the exit code."""
+    names = ("if_exists", "copy_tags", "transform")
+    settings = {name: value for name in names if (value := getattr(options, name)) is not None}
+    asked = _asked(options, Speeds(memory_mb=options.memory, slots=options.concurrency), settings)
+    with _open(options) as (store, worker):
+        progress = plan_run(store, asked, worker)
+    totals = progress.totals
+    left_out = "".join(
+        f", {number:,} {reason} left out" for reason, number in sorted(totals.left_out.items())
     )
-    config = TransferConfig.from_env().override(_given_settings(options))
-    ends = {end: read_access(options, end) for end in ("source", "destination")}
-    notice = Notice()
-    with ExitStack() as stack:
-        stopping = stack.enter_context(Stopping(notice.give))
-        queue = stack.enter_context(closing(SqsQueue(options.queue, options.sqs_endpoint_url)))
-        dead_letters = _dead_letters(queue, options)
-        if dead_letters is None:
-            _say("no --dead-letters and no redrive policy: messages that cannot be done stay in the queue")
-        else:
-            stack.enter_context(closing(dead_letters))
-        session = TransferSession(options.engine, endpoint_url=options.endpoint_url, **ends)
-        store_session = _open_store_session(options)
-        batches = RunBatches(
-            stack.enter_context(session),
-            stack.enter_context(store_session),
-            config,
-            notice,
-            # A message may name any run. The one that the user names is trusted.
-            refuse_functions if settings.only is None else allow_all,
-        )
-        worker = QueueWorker(
-            queue=queue,
-            dead_letters=dead_letters,
-            batches=batches,
-            stopping=stopping,
-            settings=settings,
-            say=_say,
-        )
-        worker.work()
-    if stopping.signal is not None:
-        return 128 + stopping.signal
-    return 1 if worker.ended["dead"] or worker.ended["left"] else 0
+    _say(
+        f"{totals.files:,} files, {rounded(totals.bytes)}, in {totals.batches:,} batches, {totals.giants:,} "
+        f"files cut{left_out}: next, asyncstream run {store.run.uri}"
+    )
+    return OK
 
 
-def _dead_letters(queue: Any, options: argparse.Namespace) -> Any:
-    """Return the queue for dead letters: the one that is named, or that of the redrive policy, or None."""
-    if options.dead_letters is None:
-        return queue.dead_letters()
-    return type(queue)(options.dead_letters, options.sqs_endpoint_url)
+def estimate(options: argparse.Namespace) -> int:
+    """Run `asyncstream estimate` and return the exit code."""
+    speeds = Speeds(memory_mb=options.memory, slots=options.concurrency)
+    if options.report is not None:
+        speeds = calibrate(_read_json(options.report), options.way, speeds)
+    settings = {} if options.transform is None else {"transform": options.transform}
+    table = prices.load(None if options.prices is None else Path(options.prices))
+    asked = _asked(options, speeds, settings)
+    with _open_worker(options) as worker:
+        progress = count_run(asked, worker)
+    print(render(estimate_totals(progress.totals, asked.functions, speeds, table)))  # noqa: T201 - the result
+    return OK
 
 
-def _open_store_session(options: argparse.Namespace) -> TransferSession:
-    """Return a session for the objects of a run, which are at the end of the destination."""
+def run(options: argparse.Namespace) -> int:
+    """Run `asyncstream run` and return the exit code."""
+    share = None if options.shard is None else _parse_shard(options.shard)
+    number = options.batch
+    if number is None and share is None:
+        number = _array_index()
+    with _open(options) as (store, worker):
+        chosen = _batches(store, number) if share is None else _shard(store, *share)
+        outcomes = [_move(store, number, worker) for number in chosen]
+    left = sum(len(outcome.left) for outcome in outcomes)
+    _say(f"{len(outcomes):,} batches, {left:,} files left")
+    return FAILED if left else OK
+
+
+def finish(options: argparse.Namespace) -> int:
+    """Run `asyncstream finish` and return the exit code."""
+    with _open(options) as (store, worker):
+        report = finish_run(store, worker)
+    for failed in report.failures:
+        error = failed.error
+        _say(f"FAILED  {failed.source} -> {failed.destination}: {error and f'{error.type}: {error.message}'}")
+    _say(
+        f"{report.batches - report.batches_left:,} of {report.batches:,} batches done, {report.completed:,} "
+        f"giant files complete, {report.failed:,} failures"
+    )
+    return OK if report.whole else FAILED
+
+
+def abort(options: argparse.Namespace) -> int:
+    """Run `asyncstream abort` and return the exit code."""
+    with _open(options) as (store, worker):
+        abort_run(store, worker)
+    _say(f"the uploads of {store.run.uri} are dropped")
+    return OK
+
+
+def _move(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
+    """Move a batch, again while that may help."""
+    outcome = move_batch(store, number, worker)
+    while outcome.again:
+        outcome = move_batch(store, number, worker)
+    _say(
+        f"batch {number}: {outcome.files:,} files, {rounded(outcome.bytes)}, {outcome.seconds:.1f} s, "
+        f"{len(outcome.left):,} left"
+    )
+    return outcome
+
+
+def _batches(store: RunStore, number: int | None) -> list[int]:
+    """Return the number of one batch, or those of all that are not done.
+
+    Raises:
+        InputError: there is no such batch.
+    """
+    description = store.read_description()
+    count = description.totals.batches
+    if number is None:
+        return left_batches(store, description)
+    if not 0 <= number < count:
+        raise InputError(f"batch {number} does not exist: {store.run.uri} has {count:,}, from 0 on")
+    return [number]
+
+
+def _shard(store: RunStore, share: int, shares: int) -> list[int]:
+    """Return the numbers of a share of the batches, of those that are not done."""
+    left = left_batches(store, store.read_description())
+    return [number for number in left if number % shares == share]
+
+
+def _array_index() -> int | None:
+    for name in _ARRAY_INDEXES:
+        text = os.environ.get(name)
+        if text is not None:
+            if not text.isdecimal():
+                raise InputError(f"{name}={text!r:.100} is not the number of a batch")
+            return int(text)
+    return None
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise InputError(f"--shard {text!r} is not a share: write 0/20 to 19/20")
+    return int(match[1]), int(match[2])
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = msgspec.json.decode(Path(path).read_bytes(), type=dict)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"--report {path}: {error}") from None
+    return found
+
+
+def _asked(options: argparse.Namespace, speeds: Speeds, settings: dict[str, object]) -> PlanRequest:
+    return PlanRequest(
+        source=options.source,
+        destination=options.destination,
+        kind=options.kind,
+        settings=settings,
+        functions=options.functions,
+        speeds=speeds,
+        strip=options.strip,
+        select=options.select,
+        ranges=options.ranges,
+        header=options.header,
+        join=options.join,
+        copy_parts=getattr(options, "copy_parts", False),
+    )
+
+
+@contextmanager
+def _open(options: argparse.Namespace) -> Iterator[tuple[RunStore, Worker]]:
+    """Provide the run, whose objects are at the end of the destination, and what moves files."""
     access = read_access(options, "destination")
-    return TransferSession("sequential", endpoint_url=options.endpoint_url, source=access, destination=access)
+    with ExitStack() as stack:
+        worker = stack.enter_context(_open_worker(options))
+        kept = TransferSession(
+            "sequential", endpoint_url=options.endpoint_url, source=access, destination=access
+        )
+        run = Run.from_uri(options.run_prefix)
+        yield RunStore(run, stack.enter_context(kept), worker.timed), worker
 
 
-def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
+@contextmanager
+def _open_worker(options: argparse.Namespace) -> Iterator[Worker]:
     names = ("max_concurrency", "memory_limit")
-    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    config = TransferConfig.from_env().override(given)
+    ends = {end: read_access(options, end) for end in ("source", "destination")}
+    with TransferSession(options.engine, endpoint_url=options.endpoint_url, **ends) as session:
+        yield Worker(session, lambda: config)
 
 
 def _say(line: str) -> None:

@@ -16,7 +16,7 @@ from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.reading import read
 from asyncstream.locations import S3Object
 from asyncstream.runs.outcomes import is_temporary
-from asyncstream.runs.shown import shown
+from asyncstream.shown import shown
 
 SCHEMAS = ("1.0", "2.0")
 # The completion report has one line per task.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from asyncstream.errors import InputError
-from asyncstream.runs.shown import MAX_SHOWN
+from asyncstream.shown import MAX_SHOWN
 
 T = TypeVar("T")
 

@@ -115,7 +115,7 @@ def parse(event: Any) -> RunEvent:
     return read(event, kind, message=lambda error: explained(error)[1])
 
 
-def place_of(uri: str, path: str, deployment: Deployment) -> Run:
+def run_of(uri: str, path: str, deployment: Deployment) -> Run:
     """Return a run within the deployed destination.
 
     Raises:

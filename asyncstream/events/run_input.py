@@ -9,20 +9,16 @@ from msgspec import Meta, Struct, structs
 from asyncstream.errors import InputError
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.reading import at
-from asyncstream.locations import S3Object, S3Prefix, rebased
+from asyncstream.locations import MOST_RANGES, S3Object, S3Prefix, rebased
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import check_pairs
 from asyncstream.pipeline.memory import lambda_memory
 from asyncstream.runs.costs import Speeds
-from asyncstream.runs.descriptions import Kind
-from asyncstream.runs.plan_requests import PlanRequest
+from asyncstream.runs.descriptions import SourceKind
+from asyncstream.runs.plan_requests import MOST_FUNCTIONS, PlanRequest
 from asyncstream.runs.unzipping import Entries
 from asyncstream.units import MiB
 
-# Step Functions developer guide, "Distributed Map": concurrent child executions.
-MOST_FUNCTIONS = 10_000
-# As in `PlanRequest`.
-MOST_RANGES = 10_000
 # Part of the names of customers' keys in `extra_args`.
 _KEY = "CustomerKey"
 # Fields that only one kind of source has.
@@ -39,7 +35,7 @@ class RunInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     Attributes:
         action: "copy", "estimate" or "abort". Only the state machine reads it.
         estimate_only: the same as the action "estimate".
-        kind: what `source` is; see `Kind`.
+        kind: what `source` is; see `SourceKind`.
         source: the prefix, the manifest of an inventory, the list, the archive or the text. Empty, if `run`
             names an earlier run.
         destination: the prefix to copy to; empty for the deployed one, which replaces the deployed source.
@@ -57,7 +53,7 @@ class RunInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     action: Literal["copy", "estimate", "abort"] = "copy"
     estimate_only: bool = False
-    kind: Kind = "prefix"
+    kind: SourceKind = "prefix"
     source: str = ""
     destination: str = ""
     run: str = ""

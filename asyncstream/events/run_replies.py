@@ -12,12 +12,12 @@ import msgspec
 from asyncstream.errors import FilesFailed, encodable
 from asyncstream.events.run_events import FinishPosition
 from asyncstream.runs import finishing
+from asyncstream.runs.counting import PlanProgress
 from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.estimating import Estimate
 from asyncstream.runs.finishing import FinishReport
 from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
-from asyncstream.runs.planner import PlanProgress
 
 # An execution's Cause may have 32,768 characters: JSON of the error's message, type and stack trace, written
 # by Lambda's runtime client. In it a byte of the message takes at most three characters: two bytes (ä) take

@@ -18,16 +18,16 @@ from asyncstream.events.run_events import (
     FinishEvent,
     PlanEvent,
     parse,
-    place_of,
+    run_of,
 )
 from asyncstream.events.run_input import check_source, plan_request
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
-from asyncstream.runs import estimating, finishing, planning, running
+from asyncstream.runs import counting, estimating, finishing, moving, planning
+from asyncstream.runs.moving import Worker
 from asyncstream.runs.outcomes import BatchOutcome, is_temporary
 from asyncstream.runs.places import Run
 from asyncstream.runs.run_store import RunStore, Timed
-from asyncstream.runs.running import Worker
 
 
 class Steps:
@@ -91,7 +91,7 @@ class Steps:
         run, number = batch_of(uri, self._deployment)
         with self._opened(run) as (worker, store):
             before = store.read_outcome(number) or BatchOutcome(batch=number, rows=0)
-            after = running.move_batch(store, number, worker)
+            after = moving.move_batch(store, number, worker)
         metrics.write(
             "run",
             self._engine,
@@ -104,7 +104,7 @@ class Steps:
 
     def _plan(self, step: PlanEvent, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = plan_request(step.plan, settings, self._deployment, self._config)
-        run = place_of(step.run, "$.run", self._deployment)
+        run = run_of(step.run, "$.run", self._deployment)
         with self._opened(run) as (worker, store):
             progress = planning.plan_run(store, asked, worker)
         return run_replies.plan_reply(run, progress)
@@ -112,7 +112,7 @@ class Steps:
     def _estimate(self, step: EstimateEvent, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = plan_request(step.estimate, settings, self._deployment, self._config)
         with deployed_session(self._engine) as session:
-            progress = planning.count_run(asked, self._worker(session))
+            progress = counting.count_run(asked, self._worker(session))
         estimate = estimating.estimate(
             progress.totals,
             asked.functions,
@@ -124,7 +124,7 @@ class Steps:
 
     def _finish(self, step: FinishEvent) -> Mapping[str, Any]:
         check_source(step.asked)
-        run = place_of(step.finish, "$.finish", self._deployment)
+        run = run_of(step.finish, "$.finish", self._deployment)
         with self._opened(run) as (worker, store):
             description = store.read_description()
             if step.moves_first:
@@ -136,7 +136,7 @@ class Steps:
         return run_replies.finish_reply(run, description, report, step.continues_at)
 
     def _abort(self, step: AbortEvent) -> Mapping[str, Any]:
-        run = place_of(step.abort, "$.abort", self._deployment)
+        run = run_of(step.abort, "$.abort", self._deployment)
         with self._opened(run) as (worker, store):
             next_list = finishing.abort_run(store, worker, step.position.next_list)
         return run_replies.abort_reply(run, next_list)
@@ -149,6 +149,3 @@ class Steps:
 
     def _worker(self, session: TransferSession) -> Worker:
         return Worker(session, self._timed, self._deployment.check_work)
-
-
-# Moves what is left of a batch, and returns its outcome after and before.

@@ -18,7 +18,7 @@ from asyncstream.events.handler_replies import problem
 from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.reading import read
 from asyncstream.locations import S3Object, is_folder_marker
-from asyncstream.runs.shown import shown
+from asyncstream.shown import shown
 
 # Events after which an object can be read (S3 user guide, "Supported event types").
 NOTIFIED = ("ObjectCreated:", "ObjectRestore:Completed")

@@ -21,7 +21,7 @@ from asyncstream.events.batch_events import BatchEvent, batch_of
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.reading import convert, read
-from asyncstream.runs.shown import shown
+from asyncstream.shown import shown
 
 
 class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": "eventSourceARN"}):

@@ -10,7 +10,7 @@ from asyncstream.errors import InputError
 from asyncstream.events import batch_operations, s3_events, sqs
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
-from asyncstream.runs.shown import MAX_SHOWN, shown
+from asyncstream.shown import MAX_SHOWN, shown
 
 # Number of sources that an error names.
 MAX_NAMED = 5

@@ -20,7 +20,7 @@ from asyncstream.events.reading import at, read
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.postgres.statements import Table
 from asyncstream.locations import S3Object
-from asyncstream.runs.shown import shown
+from asyncstream.shown import shown
 from asyncstream.units import MiB
 from asyncstream.web import FetchConfig
 

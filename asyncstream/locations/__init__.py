@@ -9,7 +9,7 @@ from asyncstream.locations.archives import (
     ZipEntry,
     ZipSlice,
 )
-from asyncstream.locations.lines import LineRange, Lines
+from asyncstream.locations.lines import MOST_RANGES, LineRange, Lines
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.packs import Concat, Members, Pack, PackInto, PackTarget, Tar, Zip
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
@@ -23,6 +23,7 @@ SourceFolder = Folder | ZipEntries | TarEntries | Lines
 
 __all__ = [
     "MAX_KEY_BYTES",
+    "MOST_RANGES",
     "ArchiveFile",
     "Concat",
     "Folder",

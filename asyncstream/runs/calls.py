@@ -7,10 +7,10 @@ from asyncstream.engines import EngineName
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession, borrow_session
 from asyncstream.runs.finishing import left_batches
+from asyncstream.runs.moving import Worker, move_batch
 from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.runs.places import Run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker, move_batch
 from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
-from asyncstream.objects import MAX_PARTS
+from asyncstream.locations import MOST_RANGES
 from asyncstream.pipeline.plan import CHAINED_PART, MAX_PART, MIN_PART, part_length
 from asyncstream.units import MB, MiB
 
@@ -173,9 +173,9 @@ class Speeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         Args:
             length: bytes of all ranges.
-            ranges: their number, at most 10,000.
+            ranges: their number.
         """
-        assert 0 < ranges <= MAX_PARTS  # noqa: S101 - `Lines` has the same limit
+        assert 0 < ranges <= MOST_RANGES  # noqa: S101 - a limit of `Lines`
         asking = 1.5 * self.cpu_file  # half of `cpu_file` is one request
         waits, moving = 3 * self.first_byte + asking / self.vcpus, length * self.stream_byte
         cpu = ranges * asking + length / GB * self.cpu_gb

@@ -11,7 +11,7 @@ from asyncstream.runs.costs import FREE, Cost
 
 # What a plan is made of: all objects under a prefix, the manifest of an S3 Inventory, a list of files, a ZIP
 # archive, or one text to cut at line ends.
-Kind = Literal["prefix", "inventory", "jsonl", "csv", "zip", "lines"]
+SourceKind = Literal["prefix", "inventory", "jsonl", "csv", "zip", "lines"]
 FORMAT = 1
 MOST_PACES = 256
 
@@ -23,7 +23,7 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
         files: files, each giant file once; an archive's files each.
         bytes: bytes of all of them; for files of unknown size, a guess.
         largest: bytes of the largest.
-        left_out: objects that are not copied, by reason: see `inventory.LeftOut`.
+        left_out: objects that are not copied, by reason: see `pages.LeftOut`.
         batches: number of batches.
         giants: files that are cut into ranges.
         ranges: the ranges of all giants.
@@ -90,7 +90,7 @@ class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
         format: the format of the run's objects.
         source: what was planned, as it was given.
         destination: the prefix or object that it is copied to.
-        kind: see `Kind`.
+        kind: see `SourceKind`.
         settings: settings of `TransferConfig` for all batches, beside those of the workers.
         totals: what the plan has counted.
         join: `s3://bucket/key`: the ranges of a text are put together here at the end; empty: they are not.
@@ -100,7 +100,7 @@ class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
     format: int = FORMAT
     source: str
     destination: str
-    kind: Kind = "prefix"
+    kind: SourceKind = "prefix"
     settings: Mapping[str, Any] = {}
     totals: Totals
     join: str = ""

@@ -9,6 +9,7 @@ from asyncstream.errors import InputError
 from asyncstream.prices import Architecture, PriceTable
 from asyncstream.runs.costs import Speeds
 from asyncstream.runs.descriptions import Totals
+from asyncstream.runs.pages import LISTS_AT_ONCE
 from asyncstream.units import rounded
 
 # AWS Lambda developer guide, "Lambda scaling behavior": a function starts up to 1,000 environments in 10 s.
@@ -25,8 +26,6 @@ HAND_OUT_SECONDS = 0.2
 BATCH_GETS, BATCH_PUTS = 4, 1
 # Seconds of a LIST of 1,000 keys; an assumption. The lab's model has no larger latency for lists.
 LIST_SECONDS = 0.1
-# Parts of a prefix that a plan lists at once; see `planner.py`.
-LISTS_AT_ONCE = 8
 # CPU seconds of planning a file: 5 µs to pack it (measured), 20 µs to read its row (an assumption).
 PLAN_CPU = 25e-6
 LIST_PAGE = 1_000

@@ -12,10 +12,10 @@ from asyncstream.objects import MultipartUpload
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.shared_uploads import FinishTasks
 from asyncstream.runs.descriptions import Description
+from asyncstream.runs.moving import Worker
 from asyncstream.runs.outcomes import RowError, RowLeft
 from asyncstream.runs.rows import Row
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker
 
 # Failures that a report names.
 MOST_NAMED = 100

@@ -12,9 +12,9 @@ from asyncstream.pipeline.jobs import Known
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.shared_uploads import OpenTasks
 from asyncstream.runs.batching import GiantPlan
+from asyncstream.runs.moving import Worker
 from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.rows import Row
-from asyncstream.runs.running import Worker
 
 
 def open_uploads(

@@ -7,13 +7,15 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from asyncstream.errors import InputError
-from asyncstream.locations import Lines, S3Object, S3Prefix, ZipEntries
+from asyncstream.locations import MOST_RANGES, Lines, S3Object, S3Prefix, ZipEntries
 from asyncstream.runs.costs import Cost, Speeds
-from asyncstream.runs.descriptions import Kind
-from asyncstream.runs.listed import Found
+from asyncstream.runs.descriptions import SourceKind
+from asyncstream.runs.pages import SHORT_KEY, Found
 from asyncstream.runs.rows import LineRanges, Row
 from asyncstream.runs.unzipping import Entries, folder_of, is_archive
 
+# Step Functions developer guide, "Distributed Map": concurrent child executions.
+MOST_FUNCTIONS = 10_000
 # Ranges of a text share a row up to this many bytes: a file alone takes over half a minute from there on.
 _ROW_OF_LINES = 1_500_000_000
 
@@ -24,7 +26,7 @@ class PlanRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     Attributes:
         source: `s3://bucket/prefix`; an object for kinds other than "prefix".
         destination: the prefix that files are copied to. The rest of a source's key, after `strip`, follows.
-        kind: what the source is; see `descriptions.Kind`.
+        kind: what the source is; see `SourceKind`.
         settings: settings of `TransferConfig` for the batches.
         functions: the most workers at once.
         speeds: how fast a worker is.
@@ -44,9 +46,9 @@ class PlanRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
 
     source: str
     destination: str
-    kind: Kind = "prefix"
+    kind: SourceKind = "prefix"
     settings: Mapping[str, Any] = {}
-    functions: Annotated[int, Meta(ge=1, le=10_000)] = 50
+    functions: Annotated[int, Meta(ge=1, le=MOST_FUNCTIONS)] = 50
     speeds: Speeds = field(default_factory=Speeds)
     strip: str | None = None
     version_id: str = ""
@@ -54,7 +56,7 @@ class PlanRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     encoding: str = ""
     as_gzip: bool = False
     unpack: bool = False
-    ranges: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    ranges: Annotated[int, Meta(ge=0, le=MOST_RANGES)] = 0
     header: bool = False
     join: str = ""
     copy_parts: bool = False
@@ -110,7 +112,6 @@ class RowMaker:
         self._folder = asked.folder
         self._strip = asked.stripped
         self._unpack = asked.unpack and asked.kind != "zip"
-        self._into = f"{self._folder.uri}"
 
     def make(self, found: Found) -> Row:
         """Return the row of a file, or of some files of an archive.
@@ -136,14 +137,10 @@ class RowMaker:
                 f"{found.uri} has no destination: its key does not start with {self._strip!r}, and the list "
                 "names none"
             )
-        destination = f"{self._into}{found.key[len(self._strip) :]}"
-        if len(destination) > _SHORT or destination.endswith("//"):
+        destination = f"{self._folder.uri}{found.key[len(self._strip) :]}"
+        if len(destination) > SHORT_KEY or destination.endswith("//"):
             S3Object.from_uri(destination)  # raises if the key is too long
         return destination
-
-
-# Characters of a URI whose key is certainly not too long: up to four bytes each.
-_SHORT = 256
 
 
 def rows_of_lines(asked: PlanRequest, size: int, etag: str) -> list[tuple[Row, Cost, int]]:
@@ -151,7 +148,7 @@ def rows_of_lines(asked: PlanRequest, size: int, etag: str) -> list[tuple[Row, C
 
     Without a given number, a range takes about ten seconds of one connection.
     """
-    count = asked.ranges or max(1, min(10_000, -(-size // int(10 * asked.speeds.stream_mb * 1_000_000))))
+    count = asked.ranges or max(1, min(MOST_RANGES, -(-size // int(10 * asked.speeds.stream_mb * 1_000_000))))
     step = max(1, min(count, _ROW_OF_LINES * count // max(size, 1)))
     rows = []
     for first in range(0, count, step):

@@ -1,4 +1,4 @@
-"""`plan_run`: read a source, and write the batches of a run. `count_run`: only count them, for an estimate.
+"""`plan_run`: read a source, and write the batches of a run.
 
 A plan may take several invocations. Between them its progress is an object of the run: the position in the
 source, and all that the packer knows. So a step that was killed is done again, with the same batches.
@@ -14,14 +14,18 @@ from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.ports import Engine
 from asyncstream.runs.batching import Batch, GiantPlan
+from asyncstream.runs.counting import PlanCounter, PlanProgress
 from asyncstream.runs.descriptions import Description
 from asyncstream.runs.giants import open_uploads
+from asyncstream.runs.moving import Worker
+from asyncstream.runs.pages import LISTS_AT_ONCE
 from asyncstream.runs.plan_requests import PlanRequest
-from asyncstream.runs.planner import AT_ONCE, Planner, PlanProgress
 from asyncstream.runs.rows import LINES_TYPE, Row, encode_rows
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker
 from asyncstream.tracing.spans import UNTRACED
+
+# Threads write and list by one pool.
+_WRITES_AT_ONCE = LISTS_AT_ONCE
 
 
 def plan_run(store: RunStore, asked: PlanRequest, worker: Worker) -> PlanProgress:
@@ -39,31 +43,16 @@ def plan_run(store: RunStore, asked: PlanRequest, worker: Worker) -> PlanProgres
     """
     _check(store, asked, worker)
     progress = _earlier(store, asked) or PlanProgress(asked=asked)
-    planner = RunPlanner(store, progress, worker)
-    while not progress.whole and not planner.out_of_time:
-        read = planner.read_more()
-        planner.pack_giants()
+    plan = PlanWriter(store, progress, worker)
+    while not progress.whole and not plan.out_of_time:
+        read = plan.read_more()
+        plan.pack_giants()
         if read:
-            planner.closed += planner.packer.close()
-        planner.write_rest()
+            plan.closed += plan.packer.close()
+        plan.write_rest()
         if read:
             _describe(store, progress)
         store.write_progress(progress)
-    return progress
-
-
-def count_run(asked: PlanRequest, worker: Worker) -> PlanProgress:
-    """Count what a run would copy, and write nothing; `whole` of the result says if all was counted.
-
-    Raises:
-        InputError, AsyncstreamError: see `plan_run`.
-    """
-    progress = PlanProgress(asked=asked)
-    planner = Planner(progress, worker)
-    while not progress.whole and not planner.out_of_time:
-        progress.whole = planner.read_more()
-        planner.pack_giants()
-    planner.packer.close()
     return progress
 
 
@@ -112,13 +101,13 @@ def _describe(store: RunStore, progress: PlanProgress) -> None:
     progress.whole = True
 
 
-class RunPlanner(Planner):
+class PlanWriter(PlanCounter):
     """Writes the batches, and creates the uploads of giant files.
 
     Args:
         store: the run.
-        progress: see `Planner`.
-        worker: see `Planner`.
+        progress: see `PlanCounter`.
+        worker: see `PlanCounter`.
     """
 
     def __init__(self, store: RunStore, progress: PlanProgress, worker: Worker) -> None:
@@ -146,7 +135,7 @@ class RunPlanner(Planner):
             write_one,
             list(enumerate(self.closed, self._written)),
             engine,
-            max_concurrency=AT_ONCE,
+            max_concurrency=_WRITES_AT_ONCE,
             deadline=NO_DEADLINE,
             span=UNTRACED,
             ordered=False,

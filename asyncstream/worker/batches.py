@@ -8,10 +8,10 @@ from asyncstream.errors import InputError
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.session import TransferSession
+from asyncstream.runs.moving import Check, Worker, move_batch
 from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.runs.places import Run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Check, Worker, move_batch
 
 
 def refuse_functions(pairs: Sequence[Pair], settings: Mapping[str, Any]) -> None:  # noqa: ARG001 - a Check
@@ -31,7 +31,7 @@ def refuse_functions(pairs: Sequence[Pair], settings: Mapping[str, Any]) -> None
 
 
 class RunBatches:
-    """See `working.Batches`. A batch has no deadline: its message is hidden for as long as it runs.
+    """See `queue_worker.Batches`. A batch has no deadline: its message is hidden for as long as it runs.
 
     Args:
         session: moves the files.
@@ -53,11 +53,11 @@ class RunBatches:
         self._store_session = store_session
 
     def run(self, run: Run, number: int) -> BatchOutcome:
-        """See `working.Batches`."""
+        """See `queue_worker.Batches`."""
         return move_batch(self._store(run), number, self._worker)
 
     def read_outcome(self, run: Run, number: int) -> BatchOutcome | None:
-        """See `working.Batches`."""
+        """See `queue_worker.Batches`."""
         return self._store(run).read_outcome(number)
 
     def _store(self, run: Run) -> RunStore:

@@ -14,11 +14,11 @@ from asyncstream.errors import DeadlineExceeded, InputError, OtherVersion, Sourc
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.finishing import abort_run, finish_run
+from asyncstream.runs.moving import Worker, move_batch
 from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
 from asyncstream.runs.rows import Row
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker, move_batch
 from asyncstream.runs.unzipping import Entries
 from tests.servers import Bucket, content
 

@@ -10,14 +10,15 @@ from msgspec.structs import replace
 
 from asyncstream import MiB, S3Prefix, TransferConfig, TransferSession
 from asyncstream.errors import InputError, NothingToTransfer
-from asyncstream.runs import planner
+from asyncstream.runs import counting
 from asyncstream.runs.costs import FREE, Speeds
+from asyncstream.runs.counting import count_run
 from asyncstream.runs.finishing import abort_run, finish_run
+from asyncstream.runs.moving import Worker, move_batch
 from asyncstream.runs.places import Run
 from asyncstream.runs.plan_requests import PlanRequest
-from asyncstream.runs.planning import count_run, plan_run
+from asyncstream.runs.planning import plan_run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker, move_batch
 from tests.servers import Bucket, content
 
 from .fixture_types import NewSession
@@ -107,8 +108,8 @@ def test_a_plan_in_many_steps_is_the_same(
 ) -> None:
     """Each step has time for one page, and the folders have a page each."""
     fill(bucket)
-    monkeypatch.setattr(planner, "SECONDS_TO_WRITE", math.inf)
-    monkeypatch.setattr(planner, "SHARE_TO_WRITE", 1.0)
+    monkeypatch.setattr(counting, "SECONDS_TO_WRITE", math.inf)
+    monkeypatch.setattr(counting, "SHARE_TO_WRITE", 1.0)
     timed = replace(worker, timed=lambda: CONFIG.override({"deadline": 500.0}))
     steps = 1
     while not plan_run(store, asked, timed).whole:

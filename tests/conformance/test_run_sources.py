@@ -16,8 +16,8 @@ from asyncstream.engines import EngineName, open_engine
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.other_ends import add_other_ends
-from asyncstream.runs.descriptions import Kind
-from asyncstream.runs.listed import Found, Page, Position
+from asyncstream.runs.descriptions import SourceKind
+from asyncstream.runs.pages import Found, Page, Position
 from asyncstream.runs.sources import SourcePlace, archives
 from asyncstream.s3.access import S3Access
 from asyncstream.web import FetchConfig
@@ -38,7 +38,11 @@ def read(engine: EngineName, server: S3Server) -> Iterator[Read]:
     clients = Clients(opened, access, access)
 
     async def some(
-        kind: Kind, place: SourcePlace, position: Position | None, most: float, options: Mapping[str, int]
+        kind: SourceKind,
+        place: SourcePlace,
+        position: Position | None,
+        most: float,
+        options: Mapping[str, int],
     ) -> list[Page]:
         async with (
             clients.open(CONFIG) as of_s3,
@@ -47,7 +51,7 @@ def read(engine: EngineName, server: S3Server) -> Iterator[Read]:
             return await read_some(ends, opened, kind, place, position, most, **options)
 
     def read(
-        kind: Kind,
+        kind: SourceKind,
         place: SourcePlace,
         most: float = math.inf,
         position: Position | None = None,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from asyncstream.worker.sqs import PERMISSIONS
+from asyncstream.worker.sqs_queue import PERMISSIONS
 
 ROOT = Path(__file__).parents[2]
 

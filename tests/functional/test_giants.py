@@ -18,11 +18,11 @@ import pytest
 from asyncstream import MiB, S3Prefix, TransferConfig, TransferSession
 from asyncstream.lab.s3 import LabS3
 from asyncstream.runs.costs import Speeds
+from asyncstream.runs.moving import Worker
 from asyncstream.runs.places import Run
 from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.planning import plan_run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker
 from tests.servers.base import until
 
 from .command_line import Ended

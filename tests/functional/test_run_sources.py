@@ -16,7 +16,7 @@ import pytest
 from asyncstream import CorruptInput, S3Object, TransferConfig
 from asyncstream.engines import open_engine
 from asyncstream.pipeline.clients import Clients
-from asyncstream.runs.listed import Found, Page
+from asyncstream.runs.pages import Found, Page
 from asyncstream.s3.access import S3Access
 from asyncstream.units import MiB
 from tests.lacking import lacking

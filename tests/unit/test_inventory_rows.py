@@ -6,7 +6,8 @@ import pytest
 
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object
-from asyncstream.runs.inventory import LeftOut, read_row
+from asyncstream.runs.pages import LeftOut
+from asyncstream.runs.sources.inventory_rows import read_row
 
 BARE = {"Bucket": "raw", "Key": "in/a"}
 

@@ -20,9 +20,9 @@ from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Engine
 from asyncstream.retry import Retrying
-from asyncstream.runs.descriptions import Kind
-from asyncstream.runs.listed import Found, Page
-from asyncstream.runs.sources import SourcePlace, chunks, rows
+from asyncstream.runs.descriptions import SourceKind
+from asyncstream.runs.pages import Found, Page
+from asyncstream.runs.sources import SourcePlace, chunks, row_parsers
 from tests.run_sources import (
     SCHEMA,
     ListedBucket,
@@ -58,7 +58,7 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pages, chunks and pieces so small that short lists have several."""
-    monkeypatch.setattr(rows, "PAGE_FILES", 3)
+    monkeypatch.setattr(row_parsers, "PAGE_FILES", 3)
     monkeypatch.setattr(chunks, "SPLIT_AT_ONCE", 50)
     monkeypatch.setattr(chunks, "PIECE", 120)
 
@@ -83,13 +83,13 @@ def stored(engine: Engine, objects: Mapping[str, bytes]) -> Ends:
 
 
 def read(
-    engine: Engine, objects: Mapping[str, bytes], kind: Kind, key: str, *stops: int, **options: int
+    engine: Engine, objects: Mapping[str, bytes], kind: SourceKind, key: str, *stops: int, **options: int
 ) -> list[Page]:
     ends, place = stored(engine, objects), S3Object("lists", key)
     return engine.run(lambda: read_with_stops(ends, engine, kind, place, stops or (10**6,), **options))
 
 
-def refusal(engine: Engine, objects: Mapping[str, bytes], kind: Kind, key: str) -> str:
+def refusal(engine: Engine, objects: Mapping[str, bytes], kind: SourceKind, key: str) -> str:
     with pytest.raises(AsyncstreamError) as refused:
         read(engine, objects, kind, key)
     assert isinstance(refused.value, InputError | CorruptInput)
@@ -379,7 +379,7 @@ class TestLists:
         ],
     )
     def test_each_row_is_found_once(
-        self, engine: Engine, small: None, kind: Kind, key: str, content: bytes, stop: int
+        self, engine: Engine, small: None, kind: SourceKind, key: str, content: bytes, stop: int
     ) -> None:
         pages = read(engine, {key: content}, kind, key, stop)
         assert found_in(pages) == EXPECTED
@@ -436,7 +436,7 @@ class TestLists:
         ],
     )
     def test_a_malformed_line_is_refused_by_its_number(
-        self, engine: Engine, kind: Kind, content: bytes, expected_message: str
+        self, engine: Engine, kind: SourceKind, content: bytes, expected_message: str
     ) -> None:
         assert expected_message in refusal(engine, {"l": content}, kind, "l")
 
@@ -468,6 +468,6 @@ def _csv(text: str) -> str:
 @pytest.mark.parametrize(
     ("kind", "place"), [("lines", LIST), ("zip", LIST), ("jsonl", PREFIX), ("prefix", LIST)]
 )
-def test_a_place_of_another_kind_is_refused(engine: Engine, kind: Kind, place: SourcePlace) -> None:
+def test_a_place_of_another_kind_is_refused(engine: Engine, kind: SourceKind, place: SourcePlace) -> None:
     with pytest.raises(InputError, match="is not a source of the kind"):
         engine.run(lambda: read_some(stored(engine, {}), engine, kind, place))

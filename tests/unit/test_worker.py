@@ -22,8 +22,8 @@ from asyncstream.errors import (
 from asyncstream.runs.outcomes import BatchOutcome, RowError, RowLeft
 from asyncstream.runs.places import Run
 from asyncstream.worker.messages import MAX_REASON, Message, encode_body, parse_body, plain
+from asyncstream.worker.queue_worker import MAX_FAILURES, QueueWorker, WorkerSettings
 from asyncstream.worker.stopping import Interrupted, Stopping
-from asyncstream.worker.working import MAX_FAILURES, QueueWorker, WorkerSettings
 from tests.servers.base import GUARD_SECONDS
 
 RUN = Run.from_uri("s3://bucket/run/")

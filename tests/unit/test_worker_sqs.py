@@ -23,7 +23,7 @@ from asyncstream.errors import (
     SlowDown,
 )
 from asyncstream.worker.messages import Message
-from asyncstream.worker.sqs import SqsQueue
+from asyncstream.worker.sqs_queue import SqsQueue
 from tests.servers.base import free_port
 from tests.servers.tls import TlsServer
 
@@ -98,7 +98,7 @@ def test_a_missing_certificate_file_is_named(credentials: None, monkeypatch: pyt
 
 
 def test_no_connection_is_retryable(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncstream.worker.sqs._TRIES", 1)
+    monkeypatch.setattr("asyncstream.worker.sqs_queue._TRIES", 1)
     with closing(SqsQueue(URL, f"http://127.0.0.1:{free_port()}")) as queue:
         with pytest.raises(ConnectionFailed, match="DeleteMessage of the queue https://sqs"):
             queue.delete(MESSAGE)

@@ -6,8 +6,8 @@ from asyncstream.errors import InputError
 from asyncstream.locations import S3Object, S3Prefix, ZipEntries
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Engine
-from asyncstream.runs.descriptions import Kind
-from asyncstream.runs.listed import Page, Position
+from asyncstream.runs.descriptions import SourceKind
+from asyncstream.runs.pages import Page, Position
 from asyncstream.runs.sources.archives import read_archive
 from asyncstream.runs.sources.inventories import read_inventory
 from asyncstream.runs.sources.lists import read_list
@@ -21,7 +21,7 @@ SourcePlace = S3Prefix | S3Object | ZipEntries
 def read_pages(
     ends: Ends,
     engine: Engine,
-    kind: Kind,
+    kind: SourceKind,
     place: SourcePlace,
     position: Position | None = None,
     concurrency: int = 8,

@@ -9,7 +9,7 @@ from asyncstream.errors import InputError, SourceChanged
 from asyncstream.locations import S3Object, ZipEntries
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Share
-from asyncstream.runs.listed import PAGE_FILES, Found, Page, Position, read_position, write_position
+from asyncstream.runs.pages import PAGE_FILES, Found, Page, Position, read_position, write_position
 
 # Rows of the archive's directory in a slice. A worker reads the rows of its slices again.
 _SLICE_ROWS = 1_000

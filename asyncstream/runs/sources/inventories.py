@@ -20,11 +20,11 @@ from asyncstream.errors import InputError, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import small_objects
 from asyncstream.pipeline.context import Ends
-from asyncstream.runs.inventory import RowReader
-from asyncstream.runs.listed import Batch, Page, Position, read_position, write_position
+from asyncstream.runs.pages import Findings, Page, Position, read_position, write_position
 from asyncstream.runs.sources.chunks import find_object, read_chunks
+from asyncstream.runs.sources.inventory_rows import RowReader
 from asyncstream.runs.sources.inventory_tables import read_table
-from asyncstream.runs.sources.rows import LineParser, read_batches
+from asyncstream.runs.sources.row_parsers import LineParser, read_findings
 from asyncstream.units import MiB
 
 # Bytes of a manifest: that of a billion objects has some 1,000 files of 200 bytes each.
@@ -79,11 +79,11 @@ async def read_inventory(
     before = sum(file.size for file in manifest.files[: start.file])
     for number, file in enumerate(manifest.files[start.file :], start.file):
         skip = start.rows if number == start.file else 0
-        async with aclosing(_read_file(ends, place, manifest, file, skip)) as batches:
-            async for batch, rows, read in batches:
+        async with aclosing(_read_file(ends, place, manifest, file, skip)) as pieces:
+            async for findings, rows, read in pieces:
                 after = write_position(_Position(version, number, rows))
                 share = min(1.0, (before + read) / whole)
-                yield Page(batch.found, batch.left_out, after, share)
+                yield Page(findings.found, findings.left_out, after, share)
         before += file.size
 
 
@@ -111,7 +111,7 @@ def read_manifest(content: bytes, place: S3Object) -> Manifest:
 
 async def _read_file(
     ends: Ends, manifest_place: S3Object, manifest: Manifest, file: InventoryFile, skip: int
-) -> AsyncGenerator[tuple[Batch, int, int], None]:
+) -> AsyncGenerator[tuple[Findings, int, int], None]:
     """Yield what is found, and the numbers of rows and bytes read so far."""
     place = S3Object(manifest_place.bucket, file.key)
     stored = await find_object(ends, place)
@@ -122,10 +122,10 @@ async def _read_file(
         return
     columns = [name.strip() for name in manifest.file_schema.split(",")]
     parser = _CsvLines(columns, place, skip)
-    batches = read_batches(read_chunks(ends, place, stored, file.md5), parser, skip)
-    async with aclosing(batches):
-        async for batch, read in batches:
-            yield batch, parser.rows, read
+    pieces = read_findings(read_chunks(ends, place, stored, file.md5), parser, skip)
+    async with aclosing(pieces):
+        async for findings, read in pieces:
+            yield findings, parser.rows, read
 
 
 class _CsvLines(LineParser):
@@ -135,11 +135,11 @@ class _CsvLines(LineParser):
         super().__init__(place, skip)
         self._reader = RowReader(columns, place, encoded=True)
 
-    def parse(self, lines: Sequence[bytes], number: int, batch: Batch) -> None:
+    def parse(self, lines: Sequence[bytes], number: int, findings: Findings) -> None:
         """See `LineParser`."""
         try:
             rows = csv.reader(map(bytes.decode, lines), strict=True)
-            count = self._reader.read(rows, number, batch)
+            count = self._reader.read(rows, number, findings)
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError(f"{self._name}, in rows from {number}: {error}: use another inventory") from None
         if count != len(lines):

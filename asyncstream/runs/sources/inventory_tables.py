@@ -15,9 +15,9 @@ from asyncstream.errors import ConfigError, CorruptInput
 from asyncstream.locations import S3Object
 from asyncstream.objects import Stored
 from asyncstream.pipeline.context import Ends
-from asyncstream.runs.inventory import COLUMNS, RowReader
-from asyncstream.runs.listed import Batch
+from asyncstream.runs.pages import Findings
 from asyncstream.runs.sources.chunks import read_pieces, wrong_md5
+from asyncstream.runs.sources.inventory_rows import COLUMNS, RowReader
 from asyncstream.units import MiB
 
 TableFormat = Literal["Parquet", "ORC"]
@@ -35,7 +35,7 @@ class _Table(NamedTuple):
 
 async def read_table(
     ends: Ends, place: S3Object, stored: Stored, expected_md5: str, format_: TableFormat, skip: int
-) -> AsyncGenerator[tuple[Batch, int, int], None]:
+) -> AsyncGenerator[tuple[Findings, int, int], None]:
     """Yield what is found in a file, and the numbers of rows and bytes read so far.
 
     Args:
@@ -63,10 +63,10 @@ async def read_table(
                 if before <= skip:
                     continue
                 passed_over = max(0, skip - start)
-                batch = Batch()
+                findings = Findings()
                 rows = map(list, zip(*_as_texts(found.slice(passed_over), table.columns), strict=True))
-                reader.read(rows, start + passed_over + 1, batch)
-                yield batch, before, stored.size * before // table.rows
+                reader.read(rows, start + passed_over + 1, findings)
+                yield findings, before, stored.size * before // table.rows
         except (arrow.ArrowException, OSError) as error:
             raise CorruptInput(f"{place} is not a whole {format_} file: {error}") from error
 

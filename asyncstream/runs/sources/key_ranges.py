@@ -12,14 +12,13 @@ from itertools import pairwise
 from msgspec import Struct
 
 from asyncstream.errors import S3Error
-from asyncstream.locations import S3Prefix, is_folder_marker
+from asyncstream.locations import S3Prefix
 from asyncstream.objects import ListedObject
-from asyncstream.runs.inventory import LeftOut
-from asyncstream.runs.listed import Batch, Found
+from asyncstream.runs.pages import Findings
 
 # The most ranges at once, and the most characters of a folder's name at which one is cut. With keys of 1,024
 # characters, a position so has less than 20 KB. A vCPU reads the pages of some two connections.
-MOST_RANGES = 12
+MOST_KEY_RANGES = 12
 _LONGEST_CUT = 512
 # Pages of a range before it is cut: a cut costs one request, and half a page that two ranges list.
 _PAGES_BEFORE_CUT = 2
@@ -93,8 +92,10 @@ class KeyRanges:
         long = [each for each in self.ranges if each.pages >= each.cut_at and not each.cutting]
         return max(long, key=lambda each: each.pages, default=None)
 
-    def take(self, range_: KeyRange, page: Sequence[ListedObject], token: str | None, batch: Batch) -> None:
-        """Add a page of a range to a batch, and remove the range if this was its last page.
+    def take(
+        self, range_: KeyRange, page: Sequence[ListedObject], token: str | None, findings: Findings
+    ) -> None:
+        """Add a page of a range to the findings, and remove the range if this was its last page.
 
         Raises:
             S3Error: the keys are in no order, outside of the prefix, or the pages repeat.
@@ -104,19 +105,14 @@ class KeyRanges:
             self._from_the_start = True
         bucket, until = self._prefix.bucket, range_.until
         for row in page:
-            key, size = row.key, row.size
+            key = row.key
             if key <= range_.after:
                 continue
             if until and key > until:
                 token = None
                 break
             range_.after = key
-            if is_folder_marker(key, size):
-                batch.leave_out(LeftOut.FOLDER_MARKER)
-            elif row.archived:
-                batch.leave_out(LeftOut.ARCHIVED)
-            else:
-                batch.found.append(Found(bucket, key, size, row.etag))
+            findings.add_listed(bucket, row)
         range_.token, range_.asking = token, False
         range_.pages += 1
         if token is None:

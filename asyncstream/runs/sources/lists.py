@@ -16,10 +16,18 @@ from msgspec import Meta, Struct
 from asyncstream.errors import InputError, TransformError
 from asyncstream.locations import S3Object, is_folder_marker
 from asyncstream.pipeline.context import Ends
-from asyncstream.runs.inventory import LeftOut
-from asyncstream.runs.listed import Batch, Found, Page, Places, Position, read_position, write_position
+from asyncstream.runs.pages import (
+    Findings,
+    Found,
+    LeftOut,
+    Page,
+    Position,
+    UriParser,
+    read_position,
+    write_position,
+)
 from asyncstream.runs.sources.chunks import find_object, read_chunks
-from asyncstream.runs.sources.rows import MAX_LINE, TOO_LONG, LineParser, RowParser, read_batches
+from asyncstream.runs.sources.row_parsers import MAX_LINE, TOO_LONG, LineParser, RowParser, read_findings
 from asyncstream.transforms.records import RecordSplitter
 
 _BOM = b"\xef\xbb\xbf"
@@ -55,20 +63,20 @@ async def read_list(
     start = read_position(position, _Position)
     stored = await find_object(ends, place, start.etag or None)
     parser: RowParser = JsonLines(place, start.rows) if kind == "jsonl" else CsvRows(place, start.rows)
-    batches = read_batches(read_chunks(ends, place, stored), parser, start.rows)
-    async with aclosing(batches):
-        async for batch, read in batches:
+    pieces = read_findings(read_chunks(ends, place, stored), parser, start.rows)
+    async with aclosing(pieces):
+        async for findings, read in pieces:
             after = write_position(_Position(stored.etag, parser.rows))
-            yield Page(batch.found, batch.left_out, after, read / stored.size)
+            yield Page(findings.found, findings.left_out, after, read / stored.size)
 
 
 class _Rows:
     """Turns rows of lists into files."""
 
     def __init__(self) -> None:
-        self._split = Places().split
+        self._split = UriParser().split
 
-    def add(self, row: ListRow, batch: Batch) -> None:
+    def add(self, row: ListRow, findings: Findings) -> None:
         """Add the file that a row names.
 
         Raises:
@@ -79,11 +87,11 @@ class _Rows:
         if destination:
             self._split(destination)
         if row.size == 0 and is_folder_marker(key, 0):
-            batch.leave_out(LeftOut.FOLDER_MARKER)
+            findings.leave_out(LeftOut.FOLDER_MARKER)
             return
         if etag and etag[-1] != '"':
             etag = f'"{etag}"'
-        batch.found.append(Found(bucket, key, row.size, etag, row.version_id, destination))
+        findings.found.append(Found(bucket, key, row.size, etag, row.version_id, destination))
 
 
 class JsonLines(LineParser):
@@ -94,14 +102,14 @@ class JsonLines(LineParser):
         self._decode = msgspec.json.Decoder(ListRow).decode
         self._add = _Rows().add
 
-    def parse(self, lines: Sequence[bytes], number: int, batch: Batch) -> None:
+    def parse(self, lines: Sequence[bytes], number: int, findings: Findings) -> None:
         """See `LineParser`."""
         decode, add = self._decode, self._add
         if number == 1:
             lines = [lines[0].removeprefix(_BOM), *lines[1:]]
         for at, line in enumerate(lines, number):
             try:
-                add(decode(line), batch)
+                add(decode(line), findings)
             except (msgspec.DecodeError, InputError, UnicodeDecodeError) as error:
                 if line.strip():
                     raise InputError(f"{self._name}, line {at}: {error}: correct the list") from None
@@ -126,15 +134,15 @@ class CsvRows:
         self._fields: list[str] = []
         self._add = _Rows().add
 
-    def feed(self, data: bytes | memoryview, batch: Batch) -> None:
+    def feed(self, data: bytes | memoryview, findings: Findings) -> None:
         """See `RowParser`."""
         try:
             for record in self._splitter.split(data):
-                self._read(record, batch)
+                self._read(record, findings)
         except TransformError as error:
             raise InputError(f"{self._name}, {error}") from None
 
-    def finish(self, batch: Batch) -> None:
+    def finish(self, findings: Findings) -> None:
         """See `RowParser`.
 
         Raises:
@@ -142,13 +150,13 @@ class CsvRows:
         """
         try:
             for record in self._splitter.rest():
-                self._read(record, batch)
+                self._read(record, findings)
         except TransformError as error:
             raise InputError(f"{self._name}, {error}") from None
         if not self._fields:
             raise InputError(f"{self._name} has no header: start the list with the names of its fields")
 
-    def _read(self, record: bytes, batch: Batch) -> None:
+    def _read(self, record: bytes, findings: Findings) -> None:
         self.rows += 1
         if self._fields and self.rows <= self._skip:
             return
@@ -157,7 +165,7 @@ class CsvRows:
             if row and not self._fields:
                 self._fields = _check_fields(row)
             elif row:
-                self._add(self._row(row), batch)
+                self._add(self._row(row), findings)
         except (msgspec.ValidationError, InputError, csv.Error, UnicodeDecodeError) as error:
             line = self._splitter.line
             raise InputError(f"{self._name}, line {line}: {error}: correct the list") from None

@@ -9,21 +9,19 @@ from msgspec import Meta, Struct
 
 from asyncstream.engines.loop import run_tasks
 from asyncstream.errors import InputError, S3Error
-from asyncstream.locations import S3Prefix, is_folder_marker
+from asyncstream.locations import S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Engine, Finished, Slots
-from asyncstream.runs.inventory import LeftOut
-from asyncstream.runs.listed import (
-    Batch,
-    Found,
+from asyncstream.runs.pages import (
+    Findings,
     Page,
     Position,
     is_directory_bucket,
     read_position,
     write_position,
 )
-from asyncstream.runs.sources.key_ranges import MOST_RANGES, KeyRange, KeyRanges
+from asyncstream.runs.sources.key_ranges import MOST_KEY_RANGES, KeyRange, KeyRanges
 
 _Edge = Annotated[str, Meta(max_length=1024)]
 
@@ -34,7 +32,7 @@ class _Position(Struct, forbid_unknown_fields=True, omit_defaults=True):
     In a directory bucket, `token` is that of the next page instead.
     """
 
-    ranges: Annotated[list[tuple[_Edge | None, _Edge]], Meta(max_length=MOST_RANGES)] | None = None
+    ranges: Annotated[list[tuple[_Edge | None, _Edge]], Meta(max_length=MOST_KEY_RANGES)] | None = None
     token: str = ""
 
 
@@ -59,7 +57,7 @@ def read_prefix(
     if is_directory_bucket(prefix):
         return _read_in_any_order(ends, prefix, start)
     ranges = KeyRanges(prefix, start.ranges)
-    count = min(concurrency, engine.max_slots, MOST_RANGES)
+    count = min(concurrency, engine.max_slots, MOST_KEY_RANGES)
     return _read_ranges(engine, _Listings(ends, prefix, ranges, count), count)
 
 
@@ -117,10 +115,10 @@ class _Listings:
         settle(finished.result)
 
     def _take(self, range_: KeyRange, reply: tuple[list[ListedObject], str | None]) -> None:
-        batch = Batch()
-        self._ranges.take(range_, *reply, batch)
+        findings = Findings()
+        self._ranges.take(range_, *reply, findings)
         position = write_position(_Position(self._ranges.position()))
-        self._ready.append(Page(batch.found, batch.left_out, position))
+        self._ready.append(Page(findings.found, findings.left_out, position))
 
     def _cut(self, range_: KeyRange, folders: Sequence[str]) -> None:
         self._ranges.cut(range_, folders, self._most)
@@ -149,15 +147,10 @@ async def _read_in_any_order(ends: Ends, prefix: S3Prefix, start: _Position) -> 
         if following is not None and (following == token or (listed and listed[0].key == first)):
             raise S3Error(f"the listing of {prefix} does not advance: its pages repeat after {first!r:.200}")
         token, first = following, listed[0].key if listed else first
-        batch = Batch()
+        findings = Findings()
         for row in listed:
-            if is_folder_marker(row.key, row.size):
-                batch.leave_out(LeftOut.FOLDER_MARKER)
-            elif row.archived:
-                batch.leave_out(LeftOut.ARCHIVED)
-            else:
-                batch.found.append(Found(prefix.bucket, row.key, row.size, row.etag))
+            findings.add_listed(prefix.bucket, row)
         position = _Position([]) if token is None else _Position(token=token)
-        yield Page(batch.found, batch.left_out, write_position(position))
+        yield Page(findings.found, findings.left_out, write_position(position))
         if token is None:
             return

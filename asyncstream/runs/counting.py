@@ -1,4 +1,4 @@
-"""`Planner`: reads a source, packs its files into batches, and counts them."""
+"""`count_run`: read a source, pack its files into batches, and count them, for an estimate."""
 
 from contextlib import aclosing
 from functools import partial
@@ -13,14 +13,12 @@ from asyncstream.pipeline.continuation import Continuation
 from asyncstream.ports import Engine
 from asyncstream.runs.batching import Batch, GiantPlan, Packer, PackerState
 from asyncstream.runs.descriptions import Totals
-from asyncstream.runs.listed import Found, Page, Position
+from asyncstream.runs.moving import Worker
+from asyncstream.runs.pages import LISTS_AT_ONCE, Found, Page, Position
 from asyncstream.runs.plan_requests import PlanRequest, RowMaker, rows_of_lines
 from asyncstream.runs.rows import Row
-from asyncstream.runs.running import Worker
 from asyncstream.runs.sources import read_pages
 
-# Listings at once, and writes of batches: threads share a pool of this size.
-AT_ONCE = 8
 # Closed batches that are written together.
 _WRITTEN_TOGETHER = 64
 # Giant files whose uploads are created together, and are in one list for the last step.
@@ -51,8 +49,24 @@ class PlanProgress(Struct, kw_only=True):
         return self.packer.totals
 
 
-class Planner:
-    """Reads a source, and packs its files into batches. It counts them, and writes nothing.
+def count_run(asked: PlanRequest, worker: Worker) -> PlanProgress:
+    """Count what a run would copy, and write nothing; `whole` of the result says if all was counted.
+
+    Raises:
+        InputError: the request is wrong, or a list is malformed.
+        AsyncstreamError: the source could not be read.
+    """
+    progress = PlanProgress(asked=asked)
+    plan = PlanCounter(progress, worker)
+    while not progress.whole and not plan.out_of_time:
+        progress.whole = plan.read_more()
+        plan.pack_giants()
+    plan.packer.close()
+    return progress
+
+
+class PlanCounter:
+    """Reads a source, and packs its files into batches, which it counts and forgets.
 
     Args:
         progress: where to start. It is changed.
@@ -114,7 +128,7 @@ class Planner:
         reserve = min(SECONDS_TO_WRITE, deadline.left() * SHARE_TO_WRITE)
         before = dict(ends.requests)
         place, position = self._asked.place, self.progress.position
-        pages = read_pages(ends, engine, self._asked.kind, place, position, AT_ONCE)
+        pages = read_pages(ends, engine, self._asked.kind, place, position, LISTS_AT_ONCE)
         async with aclosing(pages):
             async for page in pages:
                 self._take(page, maker)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from asyncstream.errors import InputError, LineTooLong
-from asyncstream.runs.listed import PAGE_FILES, Batch
+from asyncstream.runs.pages import PAGE_FILES, Findings
 from asyncstream.runs.sources.chunks import Chunk
 from asyncstream.transforms.lines import LineSplitter
 from asyncstream.units import KiB
@@ -25,14 +25,14 @@ class RowParser(Protocol):
 
     rows: int
 
-    def feed(self, data: bytes | memoryview, batch: Batch) -> None:
+    def feed(self, data: bytes | memoryview, findings: Findings) -> None:
         """Add what is found in the rows that end in these bytes.
 
         Raises:
             InputError: a row is malformed; the message has its line.
         """
 
-    def finish(self, batch: Batch) -> None:
+    def finish(self, findings: Findings) -> None:
         """Add what is found in a last row without line end."""
 
 
@@ -50,33 +50,33 @@ class LineParser(RowParser):
         self._skip = skip
         self._splitter = LineSplitter(MAX_LINE, TOO_LONG)
 
-    def feed(self, data: bytes | memoryview, batch: Batch) -> None:
+    def feed(self, data: bytes | memoryview, findings: Findings) -> None:
         """See `RowParser`."""
         try:
             lines = self._splitter.split(data)
         except LineTooLong as error:
             raise InputError(f"{self._name}, {error}") from None
-        self._take(lines, batch)
+        self._take(lines, findings)
 
-    def finish(self, batch: Batch) -> None:
+    def finish(self, findings: Findings) -> None:
         """See `RowParser`."""
         rest = self._splitter.rest()
-        self._take([rest] if rest else [], batch)
+        self._take([rest] if rest else [], findings)
 
-    def _take(self, lines: Sequence[bytes], batch: Batch) -> None:
+    def _take(self, lines: Sequence[bytes], findings: Findings) -> None:
         before, self.rows = self.rows, self.rows + len(lines)
         passed_over = max(0, self._skip - before)
         if passed_over < len(lines):
-            self.parse(lines[passed_over:] if passed_over else lines, before + passed_over + 1, batch)
+            self.parse(lines[passed_over:] if passed_over else lines, before + passed_over + 1, findings)
 
     @abstractmethod
-    def parse(self, lines: Sequence[bytes], number: int, batch: Batch) -> None:
+    def parse(self, lines: Sequence[bytes], number: int, findings: Findings) -> None:
         """Add what is found in lines, the first of which has this number."""
 
 
-async def read_batches(
+async def read_findings(
     chunks: AsyncGenerator[Chunk, None], parser: RowParser, skip: int
-) -> AsyncGenerator[tuple[Batch, int], None]:
+) -> AsyncGenerator[tuple[Findings, int], None]:
     """Yield what a parser finds, and the number of bytes read so far, after every thousand rows or more.
 
     Args:
@@ -84,13 +84,13 @@ async def read_batches(
         parser: reads its rows.
         skip: the number of rows that the parser passes over.
     """
-    batch, before, read = Batch(), skip, 0
+    findings, before, read = Findings(), skip, 0
     async with aclosing(chunks):
         async for data, read in chunks:
-            parser.feed(data, batch)
+            parser.feed(data, findings)
             if parser.rows - before >= PAGE_FILES:
-                yield batch, read
-                batch, before = Batch(), parser.rows
-    parser.finish(batch)
+                yield findings, read
+                findings, before = Findings(), parser.rows
+    parser.finish(findings)
     if parser.rows > before:
-        yield batch, read
+        yield findings, read

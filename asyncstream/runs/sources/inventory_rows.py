@@ -6,7 +6,6 @@ and each delete marker.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote_plus
@@ -14,20 +13,11 @@ from urllib.parse import unquote_plus
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object, is_folder_marker
 from asyncstream.objects import ARCHIVED_CLASSES
-from asyncstream.runs.listed import Batch, Found, Places
-from asyncstream.runs.shown import shown
+from asyncstream.runs.pages import SHORT_KEY, Findings, Found, LeftOut, UriParser
+from asyncstream.shown import shown
 
 # Tiers of INTELLIGENT_TIERING, as inventories and the API name them. ARCHIVE_INSTANT_ACCESS can be read.
 ARCHIVED_TIERS = frozenset({"ARCHIVE", "DEEP_ARCHIVE", "ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"})
-
-
-class LeftOut(StrEnum):
-    """Why a row is not copied. Replies count rows by reason."""
-
-    DELETE_MARKER = "delete_marker"
-    OLDER_VERSION = "older_version"
-    ARCHIVED = "archived"
-    FOLDER_MARKER = "folder_marker"
 
 
 def read_row(row: Any) -> S3Object | LeftOut:
@@ -102,8 +92,6 @@ _READ = {
 }
 COLUMNS = {arrow: name for name, arrow in _READ.items()}
 _UNUSUAL = "unusual"
-# Characters of a key that has at most 1,024 bytes, since each has at most four.
-_SURELY_SHORT = 256
 # By IsDeleteMarker and IsLatest, as S3 writes them: why a row is left out; None: it may be copied.
 _BY_FLAGS: dict[tuple[str, str], str | None] = {
     **{("true", latest): LeftOut.DELETE_MARKER for latest in ("true", "false", "")},
@@ -136,20 +124,20 @@ class RowReader:
         self._encoded = encoded
         # A row that lacks a field has an empty text for it after its last field.
         self._pick = itemgetter(*(columns.index(name) if name in columns else len(columns) for name in _READ))
-        self._check = Places().check
+        self._check = UriParser().check
 
-    def read(self, rows: Iterable[list[str]], number: int, batch: Batch) -> int:
+    def read(self, rows: Iterable[list[str]], number: int, findings: Findings) -> int:
         """Add the objects that rows name, and return the number of the rows.
 
         Args:
             rows: their fields as texts. Each gets an empty one more.
             number: that of the first row in its file, from 1.
-            batch: where they are added.
+            findings: where they are added.
 
         Raises:
             InputError: a row is malformed; the message has its number.
         """
-        width, encoded, pick, add = len(self._columns), self._encoded, self._pick, batch.found.append
+        width, encoded, pick, add = len(self._columns), self._encoded, self._pick, findings.found.append
         at, checked = number - 1, ""
         for at, row in enumerate(rows, number):
             if len(row) != width:
@@ -162,19 +150,19 @@ class RowReader:
             elif reason is None and (storage_class in ARCHIVED_CLASSES or tier in ARCHIVED_TIERS):
                 reason = LeftOut.ARCHIVED
             if reason is not None:
-                batch.leave_out(reason)
+                findings.leave_out(reason)
                 continue
             try:
                 if encoded and ("%" in key or "+" in key):
                     key = unquote_plus(key, errors="strict")
-                if bucket != checked or not key or len(key) > _SURELY_SHORT:
+                if bucket != checked or not key or len(key) > SHORT_KEY:
                     self._check(bucket, key)
                     checked = bucket
                 bytes_ = int(size) if size else None
             except ValueError as error:  # an InputError is one, too
                 raise self._error(at, str(error)) from None
             if bytes_ == 0 and key[-1] == "/":
-                batch.leave_out(LeftOut.FOLDER_MARKER)
+                findings.leave_out(LeftOut.FOLDER_MARKER)
             else:
                 add(Found(bucket, key, bytes_, f'"{etag}"' if etag else ""))
         return at - number + 1

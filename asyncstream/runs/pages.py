@@ -1,14 +1,15 @@
-"""What a plan reads: `Found` files, in `Page`s, each with the position to continue from. Does no I/O."""
+"""`Page`: files that a plan has found in its source, and the position to continue from. Does no I/O."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from asyncstream.errors import InputError
-from asyncstream.locations import S3Object, S3Prefix, ZipEntries
-from asyncstream.locations.s3 import MAX_KEY_BYTES
+from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix, ZipEntries, is_folder_marker
+from asyncstream.objects import ListedObject
 
 P = TypeVar("P")
 
@@ -16,6 +17,10 @@ P = TypeVar("P")
 Position = Mapping[str, Any]
 # Files of a page, at least, unless it is the last one. S3 lists as many at once.
 PAGE_FILES = 1_000
+# Listings of a prefix that a plan runs at once.
+LISTS_AT_ONCE = 8
+# Characters of a key that is never too long: each has at most four bytes.
+SHORT_KEY = MAX_KEY_BYTES // 4
 # Names of buckets that are kept as checked.
 _MOST_BUCKETS = 1_000
 _SCHEME = "s3://"
@@ -57,12 +62,21 @@ class Found(Struct, frozen=True, gc=False):
         return S3Object(self.bucket, self.key, self.version_id or None)
 
 
+class LeftOut(StrEnum):
+    """Why an object is not copied. Replies count objects by reason."""
+
+    DELETE_MARKER = "delete_marker"
+    OLDER_VERSION = "older_version"
+    ARCHIVED = "archived"
+    FOLDER_MARKER = "folder_marker"
+
+
 class Page(Struct, frozen=True):
     """Files that were found one after the other. A page may be empty.
 
     Attributes:
         found: the files.
-        left_out: numbers of objects that are not copied, by reason; see `inventory.LeftOut`.
+        left_out: numbers of objects that are not copied, by reason; see `LeftOut`.
         position: where a later process continues after this page and those before it.
         share: the share of the source that was read so far, 0 to 1; None if unknown.
     """
@@ -73,12 +87,12 @@ class Page(Struct, frozen=True):
     share: float | None = None
 
 
-class Batch(Struct):
-    """The next page of a list, while its rows are read.
+class Findings(Struct):
+    """What was found for the next page so far.
 
     Attributes:
-        found: the files so far.
-        left_out: numbers of rows that are not copied, by reason.
+        found: the files.
+        left_out: numbers of objects that are not copied, by reason.
     """
 
     found: list[Found] = []
@@ -88,8 +102,17 @@ class Batch(Struct):
         """Count an object that is not copied."""
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
+    def add_listed(self, bucket: str, listed: ListedObject) -> None:
+        """Add an object that a listing names, or count why it is not copied."""
+        if is_folder_marker(listed.key, listed.size):
+            self.leave_out(LeftOut.FOLDER_MARKER)
+        elif listed.archived:
+            self.leave_out(LeftOut.ARCHIVED)
+        else:
+            self.found.append(Found(bucket, listed.key, listed.size, listed.etag))
 
-class Places:
+
+class UriParser:
     """Parses URIs of objects. It is fast for many of the same bucket."""
 
     def __init__(self) -> None:
@@ -115,7 +138,7 @@ class Places:
         Raises:
             InputError: they are not those of an object.
         """
-        if bucket not in self._buckets or not key or len(key) > MAX_KEY_BYTES // 4:
+        if bucket not in self._buckets or not key or len(key) > SHORT_KEY:
             S3Object(bucket, key)
             self._keep(bucket)
 
