@@ -21,8 +21,8 @@ from asyncstream.runs.sources import read_pages
 
 # Listings at once, and writes of batches: threads share a pool of this size.
 AT_ONCE = 8
-# Closed batches that are written together.
-_WRITTEN_TOGETHER = 64
+# Rows of closed batches, at about 0.6 KB, that wait to be written together.
+_ROWS_WRITTEN_TOGETHER = 10_000
 # Giant files whose uploads are created together, and are in one list for the last step.
 _OPENED_TOGETHER = 500
 # Seconds before the deadline at which a step stops to read, to write what it has; at most this share of all.
@@ -119,7 +119,7 @@ class Planner:
             async for page in pages:
                 self._take(page, maker)
                 self._count_requests(ends, before)
-                if len(self.closed) >= _WRITTEN_TOGETHER:
+                if sum(len(batch.rows) for batch in self.closed) >= _ROWS_WRITTEN_TOGETHER:
                     await self.write(ends, engine)
                 self.out_of_time = deadline.left() < reserve
                 if self.out_of_time or len(self.giants) >= _OPENED_TOGETHER:
