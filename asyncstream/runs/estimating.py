@@ -27,7 +27,7 @@ BATCH_GETS, BATCH_PUTS = 4, 1
 LIST_SECONDS = 0.1
 # Parts of a prefix that a plan lists at once; see `planner.py`.
 LISTS_AT_ONCE = 8
-# CPU seconds of planning a file: reading its row, packing it and writing it. Measured with an inventory of ten
+# CPU seconds of planning a file: reading, packing and writing its row. Measured with an inventory of ten
 # million rows: 75,000 rows per CPU second.
 PLAN_CPU = 13e-6
 # CPU seconds of a LIST of 1,000 keys in addition. Measured: 27,000 keys per CPU second.
