@@ -19,8 +19,8 @@ from asyncstream.runs.plan_requests import PlanRequest, RowMaker, rows_of_lines
 from asyncstream.runs.rows import Row
 from asyncstream.runs.sources import read_pages
 
-# Closed batches that are written together.
-_WRITTEN_TOGETHER = 64
+# Rows of closed batches, at about 0.6 KB, that wait to be written together.
+_ROWS_WRITTEN_TOGETHER = 10_000
 # Giant files whose uploads are created together, and are in one list for the last step.
 _OPENED_TOGETHER = 500
 # Seconds before the deadline at which a step stops to read, to write what it has; at most this share of all.
@@ -133,7 +133,7 @@ class PlanCounter:
             async for page in pages:
                 self._take(page, maker)
                 self._count_requests(ends, before)
-                if len(self.closed) >= _WRITTEN_TOGETHER:
+                if sum(len(batch.rows) for batch in self.closed) >= _ROWS_WRITTEN_TOGETHER:
                     await self.write(ends, engine)
                 self.out_of_time = deadline.left() < reserve
                 if self.out_of_time or len(self.giants) >= _OPENED_TOGETHER:

@@ -1,4 +1,7 @@
-"""Read the pages of S3's listings: objects, folders, uploads. Does no I/O."""
+"""Read the pages of S3's listings: objects, folders, uploads. Does no I/O.
+
+`listing_xml.py` parses only the fields of ListObjectsV2 that are read here.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
