@@ -1,7 +1,8 @@
-"""The options of `asyncstream copy` that say how source and destination are reached."""
+"""How commands reach the source and the destination: their options, and what these set."""
 
 import argparse
 
+from asyncstream.pipeline.session import TransferSession
 from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access
 
 _PREFIXES = {"source": SOURCE_PREFIX, "destination": DESTINATION_PREFIX}
@@ -51,3 +52,9 @@ def read_access(options: argparse.Namespace, end: str) -> S3Access:
     return S3Access.read(
         _PREFIXES[end], **{name: value for name, value in given.items() if value is not None}
     )
+
+
+def open_store_session(options: argparse.Namespace) -> TransferSession:
+    """Return a session for the objects of a run, which are at the end of the destination."""
+    access = read_access(options, "destination")
+    return TransferSession("sequential", endpoint_url=options.endpoint_url, source=access, destination=access)

@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asyncstream import transforms
 from asyncstream.cli import run_commands, worker_commands
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
-from asyncstream.cli.output import decode, prepare_streams
+from asyncstream.cli.output import decode, prepare_streams, say
 from asyncstream.cli.places import (
     into_folder,
     parse_folder,
@@ -29,6 +29,7 @@ from asyncstream.cli.places import (
     parse_tar,
     parse_zip,
 )
+from asyncstream.cli.transfer_arguments import given_settings
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import TarEntries, WebFile, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
     from asyncstream.pipeline.jobs import Jobs
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+# The settings of `TransferConfig` that commands which transfer files have.
+_SETTINGS = (
+    *("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify", "copy_tags"),
+    *("transform", "max_output", "max_ratio"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         # asyncio raises a new KeyboardInterrupt, whose context is the cancellation with the notes.
         notes = full_message(stopped) or full_message(stopped.__context__ or stopped)
-        _say(f"interrupted{notes and ': '}{notes}")
+        say(f"interrupted{notes and ': '}{notes}")
         return INTERRUPTED
 
 
@@ -100,12 +106,12 @@ def list_archive(options: argparse.Namespace) -> int:
         found = session.list_entries(entries, FetchConfig.from_env())
     for each in sorted(found, key=lambda row: row.key):
         print(f"{each.size:>15,}  {each.key}")  # noqa: T201 - the result
-    _say(f"{len(found):,} files, {rounded(sum(each.size for each in found))}")
+    say(f"{len(found):,} files, {rounded(sum(each.size for each in found))}")
     return OK
 
 
 def _copy(options: argparse.Namespace, pair: GivenPair) -> int:
-    config = TransferConfig.from_env().override(_given_settings(options))
+    config = TransferConfig.from_env().override(given_settings(options, _SETTINGS))
     if config.transform is not None:
         _check_transform(config.transform)
     ends = {end: read_access(options, end) for end in ("source", "destination")}
@@ -120,13 +126,13 @@ def _copy(options: argparse.Namespace, pair: GivenPair) -> int:
         failure = f"{type(file.error).__name__}: {full_message(file.error)}"
         if file.restarted is not None and file.restarted not in failure:
             failure += f"; the file was started again after: {file.restarted}"
-        _say(f"FAILED  {file.source} -> {file.destination}: {failure}")
+        say(f"FAILED  {file.source} -> {file.destination}: {failure}")
     for file in report.files:
         if file.status != "failed" and file.upload_left is not None:
-            _say(f"UPLOAD LEFT  {file.upload_left}")
+            say(f"UPLOAD LEFT  {file.upload_left}")
     for downgrade in report.downgrades:
-        _say(downgrade)
-    _say(_summary(report))
+        say(downgrade)
+    say(_summary(report))
     return _exit_code(report)
 
 
@@ -155,7 +161,7 @@ def clean(options: argparse.Namespace) -> int:
         if not options.dry_run:
             session.abort(uploads)
     done = "dry run: would be removed" if options.dry_run else "removed"
-    _say(f"{len(uploads):,} uploads older than {options.older_than}: {done}")
+    say(f"{len(uploads):,} uploads older than {options.older_than}: {done}")
     return OK
 
 
@@ -226,21 +232,12 @@ def _check_transform(transform: str) -> None:
     transforms.factory(transform)
 
 
-def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of TransferConfig that the command line sets."""
-    names = [
-        *("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify", "copy_tags"),
-        *("transform", "max_output", "max_ratio"),
-    ]
-    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-
-
 def _list_jobs(jobs: "Jobs") -> int:
     for job in jobs:
         size = "size unknown" if job.size is None else f"{job.size:,} bytes"
         print(f"{job.source} -> {job.destination}  {size}")  # noqa: T201 - the result
     known = sum(job.size for job in jobs if job.size is not None)
-    _say(f"dry run: {len(jobs):,} files, {rounded(known)}, would be copied{_markers(jobs.folder_markers)}")
+    say(f"dry run: {len(jobs):,} files, {rounded(known)}, would be copied{_markers(jobs.folder_markers)}")
     return OK
 
 
@@ -251,7 +248,7 @@ def _transfer(
     if not sys.stderr.isatty():
         return session.transfer([pair], config, web=web)
     if importlib.util.find_spec("rich") is None:
-        _say("no progress bar without rich: pip install 'asyncstream[cli]'")
+        say("no progress bar without rich: pip install 'asyncstream[cli]'")
         return session.transfer([pair], config, web=web)
     from asyncstream.cli.progress_bar import ProgressBar  # noqa: PLC0415 - only drawing needs rich
 
@@ -302,12 +299,8 @@ def _interrupt(*_: object) -> None:
     signal.raise_signal(signal.SIGINT)  # instead of KeyboardInterrupt, because asyncio handles SIGINT itself
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - messages of the command line
-
-
 def _fail(error: Exception, code: int) -> int:
-    _say(f"asyncstream: {error}")
+    say(f"asyncstream: {error}")
     return code
 
 

@@ -45,6 +45,11 @@ def prepare_streams() -> None:
         setattr(sys, name, prepared)
 
 
+def say(line: str) -> None:
+    """Print a message for the user to standard error."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - messages of the command line
+
+
 def decode(arguments: Iterable[str]) -> list[str]:
     """Return arguments as UTF-8, which keys have, in place of what Python read in an ASCII locale.
 

@@ -4,7 +4,7 @@ import argparse
 from typing import get_args
 
 from asyncstream.cli.ends import add_ends
-from asyncstream.cli.transfer_arguments import parse_bytes
+from asyncstream.cli.transfer_arguments import add_limits
 from asyncstream.engines import ENGINES
 from asyncstream.pipeline.session import DEFAULT_ENGINE
 from asyncstream.runs.descriptions import SourceKind
@@ -82,10 +82,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--shard", metavar="K/N", help="move every Nth batch, from batch K on, 0 to N-1; such as 3/20"
     )
-    parser.add_argument(
-        "--max-concurrency", type=int, metavar="N", help="files or parts in flight; default: 10"
-    )
-    parser.add_argument("--memory-limit", type=parse_bytes, metavar="SIZE", help="default: 64MiB")
+    add_limits(parser)
     _add_access(parser)
 
 

@@ -3,16 +3,17 @@
 import argparse
 import os
 import re
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from asyncstream import prices
-from asyncstream.cli.ends import read_access
+from asyncstream.cli.ends import open_store_session, read_access
+from asyncstream.cli.output import say
+from asyncstream.cli.transfer_arguments import LIMITS, given_settings
 from asyncstream.errors import InputError
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
@@ -22,7 +23,7 @@ from asyncstream.runs.counting import count_run
 from asyncstream.runs.estimating import estimate as estimate_totals
 from asyncstream.runs.estimating import render
 from asyncstream.runs.finishing import abort_run, finish_run, left_batches
-from asyncstream.runs.moving import Worker, move_batch
+from asyncstream.runs.moving import Worker, move_to_end
 from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.runs.places import Run
 from asyncstream.runs.plan_requests import PlanRequest
@@ -37,8 +38,7 @@ _ARRAY_INDEXES = ("AWS_BATCH_JOB_ARRAY_INDEX", "JOB_COMPLETION_INDEX")
 
 def plan(options: argparse.Namespace) -> int:
     """Run `asyncstream plan` and return the exit code."""
-    names = ("if_exists", "copy_tags", "transform")
-    settings = {name: value for name in names if (value := getattr(options, name)) is not None}
+    settings = given_settings(options, ("if_exists", "copy_tags", "transform"))
     asked = _asked(options, Speeds(memory_mb=options.memory, slots=options.concurrency), settings)
     with _open(options) as (store, worker):
         progress = plan_run(store, asked, worker)
@@ -46,7 +46,7 @@ def plan(options: argparse.Namespace) -> int:
     left_out = "".join(
         f", {number:,} {reason} left out" for reason, number in sorted(totals.left_out.items())
     )
-    _say(
+    say(
         f"{totals.files:,} files, {rounded(totals.bytes)}, in {totals.batches:,} batches, {totals.giants:,} "
         f"files cut{left_out}: next, asyncstream run {store.run.uri}"
     )
@@ -58,7 +58,7 @@ def estimate(options: argparse.Namespace) -> int:
     speeds = Speeds(memory_mb=options.memory, slots=options.concurrency)
     if options.report is not None:
         speeds = calibrate(_read_json(options.report), options.way, speeds)
-    settings = {} if options.transform is None else {"transform": options.transform}
+    settings = given_settings(options, ("transform",))
     table = prices.load(None if options.prices is None else Path(options.prices))
     asked = _asked(options, speeds, settings)
     with _open_worker(options) as worker:
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         chosen = _batches(store, number) if share is None else _shard(store, *share)
         outcomes = [_move(store, number, worker) for number in chosen]
     left = sum(len(outcome.left) for outcome in outcomes)
-    _say(f"{len(outcomes):,} batches, {left:,} files left")
+    say(f"{len(outcomes):,} batches, {left:,} files left")
     return FAILED if left else OK
 
 
@@ -87,8 +87,8 @@ def finish(options: argparse.Namespace) -> int:
         report = finish_run(store, worker)
     for failed in report.failures:
         error = failed.error
-        _say(f"FAILED  {failed.source} -> {failed.destination}: {error and f'{error.type}: {error.message}'}")
-    _say(
+        say(f"FAILED  {failed.source} -> {failed.destination}: {error and f'{error.type}: {error.message}'}")
+    say(
         f"{report.batches - report.batches_left:,} of {report.batches:,} batches done, {report.completed:,} "
         f"giant files complete, {report.failed:,} failures"
     )
@@ -99,16 +99,14 @@ def abort(options: argparse.Namespace) -> int:
     """Run `asyncstream abort` and return the exit code."""
     with _open(options) as (store, worker):
         abort_run(store, worker)
-    _say(f"the uploads of {store.run.uri} are dropped")
+    say(f"the uploads of {store.run.uri} are dropped")
     return OK
 
 
 def _move(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
-    """Move a batch, again while that may help."""
-    outcome = move_batch(store, number, worker)
-    while outcome.again:
-        outcome = move_batch(store, number, worker)
-    _say(
+    """Move a batch, and say how it ended."""
+    outcome = move_to_end(store, number, worker)
+    say(
         f"batch {number}: {outcome.files:,} files, {rounded(outcome.bytes)}, {outcome.seconds:.1f} s, "
         f"{len(outcome.left):,} left"
     )
@@ -181,25 +179,13 @@ def _asked(options: argparse.Namespace, speeds: Speeds, settings: dict[str, obje
 @contextmanager
 def _open(options: argparse.Namespace) -> Iterator[tuple[RunStore, Worker]]:
     """Provide the run, whose objects are at the end of the destination, and what moves files."""
-    access = read_access(options, "destination")
-    with ExitStack() as stack:
-        worker = stack.enter_context(_open_worker(options))
-        kept = TransferSession(
-            "sequential", endpoint_url=options.endpoint_url, source=access, destination=access
-        )
-        run = Run.from_uri(options.run_prefix)
-        yield RunStore(run, stack.enter_context(kept), worker.timed), worker
+    with _open_worker(options) as worker, open_store_session(options) as session:
+        yield RunStore(Run.from_uri(options.run_prefix), session, worker.timed), worker
 
 
 @contextmanager
 def _open_worker(options: argparse.Namespace) -> Iterator[Worker]:
-    names = ("max_concurrency", "memory_limit")
-    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
-    config = TransferConfig.from_env().override(given)
+    config = TransferConfig.from_env().override(given_settings(options, LIMITS))
     ends = {end: read_access(options, end) for end in ("source", "destination")}
     with TransferSession(options.engine, endpoint_url=options.endpoint_url, **ends) as session:
         yield Worker(session, lambda: config)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - messages of the command line

@@ -2,6 +2,8 @@
 
 import argparse
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from asyncstream import transforms
 from asyncstream.cli.ends import add_ends
@@ -10,19 +12,16 @@ from asyncstream.errors import InputError
 from asyncstream.pipeline.session import DEFAULT_ENGINE
 from asyncstream.units import parse_size
 
+# The settings of `TransferConfig` that `add_limits` has options for.
+LIMITS = ("max_concurrency", "memory_limit")
+
 
 def add_transfer(parser: argparse.ArgumentParser) -> None:
     """Add the options of `TransferConfig`, and those of both ends."""
     add = parser.add_argument
     add("--dry-run", action="store_true", help="only list the files to copy: source, destination, bytes")
     add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
-    add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")
-    add(
-        "--memory-limit",
-        type=parse_bytes,
-        metavar="SIZE",
-        help="memory for all parts in flight; default: 64MiB",
-    )
+    add_limits(parser)
     add("--part-size", type=_size_or_auto, metavar="SIZE", help='5MiB to 5GiB, or "auto", the default')
     add(
         "--multipart",
@@ -55,6 +54,24 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
     )
     add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's, for both ends")
     add_ends(parser)
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the options that limit how much is in flight; `LIMITS` names their settings."""
+    add = parser.add_argument
+    add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")
+    add(
+        "--memory-limit",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="memory for all parts in flight; default: 64MiB",
+    )
+
+
+def given_settings(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Return those of the named settings that the command line sets."""
+    given = {name: getattr(options, name, None) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def parse_bytes(text: str) -> int:

@@ -3,7 +3,7 @@
 import argparse
 
 from asyncstream.cli.ends import add_ends
-from asyncstream.cli.transfer_arguments import parse_bytes
+from asyncstream.cli.transfer_arguments import add_limits
 from asyncstream.engines import ENGINES
 from asyncstream.pipeline.session import DEFAULT_ENGINE
 
@@ -67,13 +67,7 @@ def add_worker(parser: argparse.ArgumentParser) -> None:
         "before it goes to the dead letters; default: %(default)s",
     )
     add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
-    add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")
-    add(
-        "--memory-limit",
-        type=parse_bytes,
-        metavar="SIZE",
-        help="memory for all parts in flight; default: 64MiB",
-    )
+    add_limits(parser)
     add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's, for both ends")
     add_ends(parser)
 

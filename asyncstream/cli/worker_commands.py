@@ -1,11 +1,12 @@
 """The commands `enqueue` and `worker`."""
 
 import argparse
-import sys
 from contextlib import ExitStack, closing
 from typing import Any
 
-from asyncstream.cli.ends import read_access
+from asyncstream.cli.ends import open_store_session, read_access
+from asyncstream.cli.output import say
+from asyncstream.cli.transfer_arguments import LIMITS, given_settings
 from asyncstream.deadline import Notice
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
@@ -22,10 +23,10 @@ def enqueue(options: argparse.Namespace) -> int:
     run, config = Run.from_uri(options.run_prefix), TransferConfig.from_env()
     with (
         closing(SqsQueue(options.queue, options.sqs_endpoint_url)) as queue,
-        _open_store_session(options) as session,
+        open_store_session(options) as session,
     ):
-        sent = enqueue(RunStore(run, session, lambda: config), session, queue.send_all)
-    _say(f"{sent:,} batches of {run.uri} are in the queue")
+        sent = enqueue(RunStore(run, session, lambda: config), queue.send_all)
+    say(f"{sent:,} batches of {run.uri} are in the queue")
     return 0
 
 
@@ -42,7 +43,7 @@ def worker(options: argparse.Namespace) -> int:
         only=Run.from_uri(options.only) if options.only is not None else None,
         until_empty=options.once,
     )
-    config = TransferConfig.from_env().override(_given_settings(options))
+    config = TransferConfig.from_env().override(given_settings(options, LIMITS))
     ends = {end: read_access(options, end) for end in ("source", "destination")}
     notice = Notice()
     with ExitStack() as stack:
@@ -50,11 +51,11 @@ def worker(options: argparse.Namespace) -> int:
         queue = stack.enter_context(closing(SqsQueue(options.queue, options.sqs_endpoint_url)))
         dead_letters = _dead_letters(queue, options)
         if dead_letters is None:
-            _say("no --dead-letters and no redrive policy: messages that cannot be done stay in the queue")
+            say("no --dead-letters and no redrive policy: messages that cannot be done stay in the queue")
         else:
             stack.enter_context(closing(dead_letters))
         session = TransferSession(options.engine, endpoint_url=options.endpoint_url, **ends)
-        store_session = _open_store_session(options)
+        store_session = open_store_session(options)
         batches = RunBatches(
             stack.enter_context(session),
             stack.enter_context(store_session),
@@ -63,18 +64,18 @@ def worker(options: argparse.Namespace) -> int:
             # A message may name any run. The one that the user names is trusted.
             refuse_functions if settings.only is None else allow_all,
         )
-        worker = QueueWorker(
+        queue_worker = QueueWorker(
             queue=queue,
             dead_letters=dead_letters,
             batches=batches,
             stopping=stopping,
             settings=settings,
-            say=_say,
+            say=say,
         )
-        worker.work()
+        queue_worker.work()
     if stopping.signal is not None:
         return 128 + stopping.signal
-    return 1 if worker.ended["dead"] or worker.ended["left"] else 0
+    return 1 if queue_worker.ended["dead"] or queue_worker.ended["left"] else 0
 
 
 def _dead_letters(queue: Any, options: argparse.Namespace) -> Any:
@@ -82,18 +83,3 @@ def _dead_letters(queue: Any, options: argparse.Namespace) -> Any:
     if options.dead_letters is None:
         return queue.dead_letters()
     return type(queue)(options.dead_letters, options.sqs_endpoint_url)
-
-
-def _open_store_session(options: argparse.Namespace) -> TransferSession:
-    """Return a session for the objects of a run, which are at the end of the destination."""
-    access = read_access(options, "destination")
-    return TransferSession("sequential", endpoint_url=options.endpoint_url, source=access, destination=access)
-
-
-def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("max_concurrency", "memory_limit")
-    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - messages of the command line

@@ -7,7 +7,7 @@ from asyncstream.engines import EngineName
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession, borrow_session
 from asyncstream.runs.finishing import left_batches
-from asyncstream.runs.moving import Worker, move_batch
+from asyncstream.runs.moving import Worker, move_to_end
 from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.runs.places import Run
 from asyncstream.runs.run_store import RunStore
@@ -37,10 +37,7 @@ def run_batch(
     settings = config or TransferConfig.from_env()
     source, destination = _ends()
     with borrow_session(engine, source, destination) as session, _store(run, settings) as store:
-        outcome = move_batch(store, number, Worker(session, lambda: settings))
-        while outcome.again:
-            outcome = move_batch(store, number, Worker(session, lambda: settings))
-        return outcome
+        return move_to_end(store, number, Worker(session, lambda: settings))
 
 
 def batch_uris(run_uri: str) -> list[str]:

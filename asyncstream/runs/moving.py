@@ -71,6 +71,18 @@ def move_batch(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
     return outcome
 
 
+def move_to_end(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
+    """Move what is left of a batch, again while that may help, and return its outcome.
+
+    Raises:
+        AsyncstreamError: see `move_batch`.
+    """
+    outcome = move_batch(store, number, worker)
+    while outcome.again:
+        outcome = move_batch(store, number, worker)
+    return outcome
+
+
 def _left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tuple[int, Row]]:
     """Yield the rows that are left, with where to continue them, and their numbers.
 

@@ -13,6 +13,9 @@ from asyncstream.runs.unzipping import Entries
 OUTCOME_TYPE = "application/json"
 # Characters of an error that an outcome keeps.
 MAX_MESSAGE = 1_000
+# How often a batch is run for rows whose failures are temporary, and after how many runs in a row without
+# progress its pending rows fail.
+MOST_TRIES = 3
 
 
 class RowError(Struct, frozen=True):
@@ -106,11 +109,6 @@ class BatchOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.pending:
             return True
         return self.runs < MOST_TRIES and any(each.error and each.error.temporary for each in self.left)
-
-
-# How often a batch is run for rows whose failures are temporary, and after how many runs in a row without
-# progress its pending rows fail.
-MOST_TRIES = 3
 
 
 def decode_outcome(content: bytes, name: object) -> BatchOutcome:

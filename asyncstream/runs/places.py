@@ -74,11 +74,6 @@ class Run(Struct, frozen=True):
         return self._object("todo.json")
 
     @property
-    def plan_prefix(self) -> S3Prefix:
-        """The prefix of the batches."""
-        return S3Prefix(self.prefix.bucket, f"{self.prefix.prefix}plan/")
-
-    @property
     def done_prefix(self) -> S3Prefix:
         """The prefix of the outcomes of batches that are done."""
         return S3Prefix(self.prefix.bucket, f"{self.prefix.prefix}done/")
