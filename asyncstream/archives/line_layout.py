@@ -71,7 +71,7 @@ def check_header(file: S3Object | LocalFile, header: bytes) -> None:
 
 
 def cut_places(header: int, size: int, ranges: int, numbers: Iterable[range]) -> dict[int, int]:
-    """Return from where on to search for the line ends before and after ranges.
+    """Return the positions from which to search for the line ends before and after ranges.
 
     Args:
         header: bytes of the first line if it is put at the start of each range; else 0.

@@ -26,7 +26,7 @@ LONGEST_TARGET = 60.0
 # Seconds of the smallest target. A batch costs some 0.4 s before and after its files (an invocation, reading
 # its rows, writing its outcome): 4 % of ten seconds, 8 % of five.
 SMALLEST_TARGET = 10.0
-# "At least four batches a function": if one function is slow, or starts late, others take its work.
+# If one function is slow, or starts late, others take its work.
 BATCHES_PER_FUNCTION = 4
 # Towards the end, the rest is enough for so many batches a function: else some functions are idle while
 # others work on the last batches. Simulated: 6.8 batches a function, of a minute each, took eight minutes.
@@ -69,7 +69,7 @@ class GiantPlan(NamedTuple):
 
 
 class PackerState(Struct, kw_only=True):
-    """All that a packer knows, as plain data, so that another process can go on packing.
+    """All that a packer knows, as plain data, so that another process can continue it.
 
     Attributes:
         totals: what it has counted; `batches` are those that it handed out.
@@ -94,7 +94,7 @@ class Packer:
     Args:
         speeds: how fast a worker is.
         functions: how many workers will run at once.
-        state: the state of an earlier packer, to go on with; None: nothing is packed yet.
+        state: the state of an earlier packer, which this one continues; None: nothing is packed yet.
     """
 
     def __init__(self, speeds: Speeds, functions: int, state: PackerState | None = None) -> None:
@@ -262,19 +262,16 @@ class Packer:
 
     def _alone(self, row: Row, cost: Cost, seconds: float) -> Batch:
         target = self._target(seconds)
-        self._count_batch(cost, seconds)
+        self.totals.count_batch(cost, seconds)
         return Batch([row], cost, seconds, target)
 
     def _close(self) -> Batch:
         state = self.state
         seconds = self._speeds.seconds(state.cost)
         batch = Batch(state.rows, state.cost, seconds, state.target)
-        self._count_batch(state.cost, seconds)
+        self.totals.count_batch(state.cost, seconds)
         state.rows, state.length, state.cost = [], 0, FREE
         return batch
-
-    def _count_batch(self, cost: Cost, seconds: float) -> None:
-        self.totals.count_batch(cost, seconds)
 
 
 def _smallest_giant(speeds: Speeds) -> int:

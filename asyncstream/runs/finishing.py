@@ -33,7 +33,7 @@ class FinishReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
         failed: number of giant files that could not be completed, and of rows that failed in the first 200
             batches that are not done.
         failures: the first of them, with their errors.
-        next_list: the list of uploads to go on with, if the time was up; None at the end.
+        next_list: the list of uploads to continue with, if the time was up; None at the end.
         joined: the object that the ranges of a text were put together into.
     """
 
@@ -94,7 +94,7 @@ def abort_run(store: RunStore, worker: Worker, first_list: int = 0) -> int | Non
     """Abort the uploads of a run's giant files, and delete their parts.
 
     Returns:
-        The list of uploads to go on with, if the time was up; None at the end.
+        The list of uploads to continue with, if the time was up; None at the end.
 
     Raises:
         SourceNotFound: the plan of the run is not whole.

@@ -70,7 +70,7 @@ class BatchOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         batch: its number.
         rows: its number of rows.
-        files: files that were copied, or skipped because they were there; a giant file is none.
+        files: files that were copied, or skipped because they were there, without giant files.
         skipped: those that were skipped.
         bytes: bytes of all copied files and parts.
         requests: requests that were sent, by operation.

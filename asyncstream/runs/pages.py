@@ -147,7 +147,7 @@ class UriParser:
             self._buckets.add(bucket)
 
 
-def read_position(given: Position | None, kind: type[P]) -> P:
+def decode_position(given: Position | None, kind: type[P]) -> P:
     """Return a position as the type of a source; its first position for None.
 
     Raises:
@@ -161,7 +161,7 @@ def read_position(given: Position | None, kind: type[P]) -> P:
         ) from None
 
 
-def write_position(position: Any) -> Position:
+def encode_position(position: Any) -> Position:
     """Return a source's position as plain JSON."""
     plain: Position = msgspec.to_builtins(position)
     return plain

@@ -83,7 +83,11 @@ def _earlier(store: RunStore, asked: PlanRequest) -> PlanProgress | None:
 
 
 def _describe(store: RunStore, progress: PlanProgress) -> None:
-    """Write what the workers and the last step need, now that all batches are written."""
+    """Write what the workers and the last step need, now that all batches are written.
+
+    Raises:
+        NothingToTransfer: the source has no files.
+    """
     asked, totals = progress.asked, progress.totals
     if not totals.files:
         raise NothingToTransfer(f"nothing is stored under {asked.source}")

@@ -332,7 +332,7 @@ def test_the_state_machine_copies_what_a_list_names(stack: Deployed, kind: str, 
     assert stack.copies()[f"named/{kind}"] == 5
 
 
-def test_the_state_machine_unpacks_one_archive_by_several_functions(stack: Deployed) -> None:
+def test_several_functions_unpack_one_archive(stack: Deployed) -> None:
     files = {f"{number // 100}/{number:04d}.txt": b"%d" % number for number in range(5_000)}
     place = stack.put("large/big.zip", pack(files))
 

@@ -99,7 +99,7 @@ def test_more_than_one_cpu_does_not_help_python() -> None:
     assert Speeds(memory_mb=10_240).seconds(Cost(cpu=1)) == 1
 
 
-def test_small_files_are_limited_by_cpu_and_large_ones_by_the_card() -> None:
+def test_cpu_limits_small_files_and_the_card_large_ones() -> None:
     speeds = Speeds()
     small, large = speeds.file_cost(1000), speeds.file_cost(500 * MB)
 

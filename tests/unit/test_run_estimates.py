@@ -186,7 +186,7 @@ TOTALS = Totals(
 )
 
 
-def test_equal_batches_leave_functions_idle_if_they_do_not_divide() -> None:
+def test_batches_that_do_not_divide_leave_functions_idle() -> None:
     """100 batches of a minute on 30 functions: three each, and a fourth for ten of them."""
     seconds = seconds_of(TOTALS, 30, SPEEDS)
     assert seconds.moving == pytest.approx(200)

@@ -9,7 +9,7 @@ from asyncstream.errors import InputError, SourceChanged
 from asyncstream.locations import S3Object, ZipEntries
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Share
-from asyncstream.runs.pages import PAGE_FILES, Found, Page, Position, read_position, write_position
+from asyncstream.runs.pages import PAGE_FILES, Found, Page, Position, decode_position, encode_position
 
 # Rows of the archive's directory in a slice. A worker reads the rows of its slices again.
 _SLICE_ROWS = 1_000
@@ -32,7 +32,7 @@ async def read_archive(
     place = entries.archive
     if not isinstance(place, S3Object):
         raise InputError(f"{place} is not an object: upload it, since all workers read it")
-    start = read_position(position, _Position)
+    start = decode_position(position, _Position)
     assert ends.archives is not None  # noqa: S101 - it was opened for these entries
     shares = await ends.retrying.run(partial(ends.archives.cut, entries, _SLICE_ROWS))
     if not shares:
@@ -43,7 +43,7 @@ async def read_archive(
     for first in range(start.slices, len(shares), PAGE_FILES):
         found = [_found(place, share) for share in shares[first : first + PAGE_FILES]]
         after = first + len(found)
-        yield Page(found, {}, write_position(_Position(etag, after)), after / len(shares))
+        yield Page(found, {}, encode_position(_Position(etag, after)), after / len(shares))
 
 
 def _etag(share: Share) -> str:

@@ -20,7 +20,7 @@ from asyncstream.errors import InputError, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import small_objects
 from asyncstream.pipeline.context import Ends
-from asyncstream.runs.pages import Findings, Page, Position, read_position, write_position
+from asyncstream.runs.pages import Findings, Page, Position, decode_position, encode_position
 from asyncstream.runs.sources.chunks import find_object, read_chunks
 from asyncstream.runs.sources.inventory_rows import RowReader
 from asyncstream.runs.sources.inventory_tables import read_table
@@ -69,7 +69,7 @@ async def read_inventory(
         SourceChanged: the manifest was overwritten since the position was written.
         ConfigError: the files are Parquet or ORC, and pyarrow is not installed.
     """
-    start = read_position(position, _Position)
+    start = decode_position(position, _Position)
     content = await small_objects.read(ends, place, _LARGEST_MANIFEST)
     version = md5(content, usedforsecurity=False).hexdigest()
     if start.manifest and start.manifest != version:
@@ -81,7 +81,7 @@ async def read_inventory(
         skip = start.rows if number == start.file else 0
         async with aclosing(_read_file(ends, place, manifest, file, skip)) as pieces:
             async for findings, rows, read in pieces:
-                after = write_position(_Position(version, number, rows))
+                after = encode_position(_Position(version, number, rows))
                 share = min(1.0, (before + read) / whole)
                 yield Page(findings.found, findings.left_out, after, share)
         before += file.size

@@ -1,4 +1,4 @@
-"""Ranges of a prefix's keys that are listed at once: they part all keys, so each key is in one. Does no I/O.
+"""Ranges of a prefix's keys that are listed at once: each key is in exactly one. Does no I/O.
 
     (after, until]    keys that follow `after`, up to `until`; without end if `until` is empty
 
@@ -16,8 +16,8 @@ from asyncstream.locations import S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.runs.pages import Findings
 
-# The most ranges at once, and the most characters of a folder's name at which one is cut. With keys of 1,024
-# characters, a position so has less than 20 KB. A vCPU reads the pages of some two connections.
+# The most ranges at once, and the most characters of a folder's name at which one is cut. Even with
+# keys of 1,024 characters, a position has less than 20 KB. A vCPU reads the pages of some two connections.
 MOST_KEY_RANGES = 12
 _LONGEST_CUT = 512
 # Pages of a range before it is cut: a cut costs one request, and half a page that two ranges list.

@@ -23,8 +23,8 @@ from asyncstream.runs.pages import (
     Page,
     Position,
     UriParser,
-    read_position,
-    write_position,
+    decode_position,
+    encode_position,
 )
 from asyncstream.runs.sources.chunks import find_object, read_chunks
 from asyncstream.runs.sources.row_parsers import MAX_LINE, TOO_LONG, LineParser, RowParser, read_findings
@@ -60,13 +60,13 @@ async def read_list(
         InputError: a line is malformed.
         SourceChanged: the list was overwritten since the position was written.
     """
-    start = read_position(position, _Position)
+    start = decode_position(position, _Position)
     stored = await find_object(ends, place, start.etag or None)
     parser: RowParser = JsonLines(place, start.rows) if kind == "jsonl" else CsvRows(place, start.rows)
     pieces = read_findings(read_chunks(ends, place, stored), parser, start.rows)
     async with aclosing(pieces):
         async for findings, read in pieces:
-            after = write_position(_Position(stored.etag, parser.rows))
+            after = encode_position(_Position(stored.etag, parser.rows))
             yield Page(findings.found, findings.left_out, after, read / stored.size)
 
 

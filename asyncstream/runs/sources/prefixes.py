@@ -17,9 +17,9 @@ from asyncstream.runs.pages import (
     Findings,
     Page,
     Position,
+    decode_position,
+    encode_position,
     is_directory_bucket,
-    read_position,
-    write_position,
 )
 from asyncstream.runs.sources.key_ranges import MOST_KEY_RANGES, KeyRange, KeyRanges
 
@@ -53,7 +53,7 @@ def read_prefix(
     """
     if concurrency < 1:
         raise InputError(f"{concurrency} listings at once are not possible: give at least 1")
-    start = read_position(position, _Position)
+    start = decode_position(position, _Position)
     if is_directory_bucket(prefix):
         return _read_in_any_order(ends, prefix, start)
     ranges = KeyRanges(prefix, start.ranges)
@@ -117,7 +117,7 @@ class _Listings:
     def _take(self, range_: KeyRange, reply: tuple[list[ListedObject], str | None]) -> None:
         findings = Findings()
         self._ranges.take(range_, *reply, findings)
-        position = write_position(_Position(self._ranges.position()))
+        position = encode_position(_Position(self._ranges.position()))
         self._ready.append(Page(findings.found, findings.left_out, position))
 
     def _cut(self, range_: KeyRange, folders: Sequence[str]) -> None:
@@ -151,6 +151,6 @@ async def _read_in_any_order(ends: Ends, prefix: S3Prefix, start: _Position) -> 
         for row in listed:
             findings.add_listed(prefix.bucket, row)
         position = _Position([]) if token is None else _Position(token=token)
-        yield Page(findings.found, findings.left_out, write_position(position))
+        yield Page(findings.found, findings.left_out, encode_position(position))
         if token is None:
             return
