@@ -97,6 +97,7 @@ class _BatchRun(Struct):
         settings: those of the run.
         rows: the rows to move, with their numbers.
         left: those that are left.
+        started: whether a file that is left was started or continued, if no more than that.
         files, skipped, bytes, seconds, requests, downgrades: see `BatchOutcome`.
     """
 
@@ -104,6 +105,7 @@ class _BatchRun(Struct):
     settings: Mapping[str, Any]
     rows: list[tuple[int, Row]]
     left: list[RowLeft] = field(default_factory=list)
+    started: bool = False
     files: int = 0
     skipped: int = 0
     bytes: int = 0
@@ -185,6 +187,8 @@ class _BatchRun(Struct):
     def _leave_file(self, number: int, row: Row, result: FileResult) -> None:
         error = None if result.error is None else RowError.of(result.error)
         continuation = None if error is not None else result.continuation
+        # A file that had no time has the continuation that it came with. One that was continued counts that.
+        self.started |= continuation is not None and continuation != row.continuation
         self.left.append(RowLeft(number, row.source, row.destination, error, continuation))
 
     def _leave(self, number: int, row: Row, error: Exception | None, left: Left | None = None) -> None:
@@ -197,6 +201,7 @@ class _BatchRun(Struct):
             Entries.from_selection(source, left.started) if left and isinstance(source, ZipEntries) else None
         )
         only = source.only if isinstance(source, Lines) else ""
+        self.started |= entries is not None and entries != row.entries
         self.left.append(RowLeft(number, row.source, row.destination, failed, None, entries, only))
 
 
@@ -207,7 +212,7 @@ def _is_shared(row: Row) -> bool:
 def _add_up(before: BatchOutcome, run: _BatchRun) -> BatchOutcome:
     """Add one run of a batch to its earlier ones."""
     # A file that was opened counts its fruitless transfers itself: see `file_ends.fruitless`.
-    moved = run.files or run.bytes or any(each.continuation or each.entries for each in run.left)
+    moved = run.files or run.bytes or run.started
     told = run.worker.notice is not None and run.worker.notice.given
     fruitless = before.fruitless if told else 0 if moved else before.fruitless + 1
     left: Sequence[RowLeft] = run.left

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -62,7 +62,16 @@ def row(bucket: Bucket, key: str, **fields: Any) -> Row:
 
 def listed(bucket: Bucket, key: str, body: bytes) -> Row:
     """Store a file, and return its row with what a listing tells of it."""
-    return row(bucket, key, size=len(body), etag=bucket.put(f"in/{key}", body))
+    bucket.put(f"in/{key}", body)
+    return row(bucket, key, size=len(body), etag=bucket.head(f"in/{key}")["ETag"])
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, body in files.items():
+            archive.writestr(name, body)
+    return packed.getvalue()
 
 
 def out(bucket: Bucket) -> set[str]:
@@ -158,11 +167,7 @@ def test_a_batch_without_any_time_fails_at_last(plan: Plan, worker: Worker, buck
 
 
 def test_archives_and_objects_share_a_batch(plan: Plan, worker: Worker, bucket: Bucket) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive_file:
-        archive_file.writestr("x", b"1")
-        archive_file.writestr("y", b"22")
-    bucket.put("in/a.zip", packed.getvalue())
+    bucket.put("in/a.zip", zipped({"x": b"1", "y": b"22"}))
     archive = Row(f"s3://{bucket.name}/in/a.zip", f"s3://{bucket.name}/out/a/", entries=Entries())
     store = plan([archive, listed(bucket, "b", b"b")])
 
@@ -175,10 +180,43 @@ def test_archives_and_objects_share_a_batch(plan: Plan, worker: Worker, bucket: 
 @pytest.fixture
 def giant(bucket: Bucket, session: TransferSession) -> Row:
     """A file of four parts, whose upload is open."""
-    etag = bucket.put("in/giant", FOUR_PARTS)
+    bucket.put("in/giant", FOUR_PARTS)
     pair = S3Object(bucket.name, "in/giant"), S3Object(bucket.name, "out/giant")
     left = opened(session, pair)
-    return row(bucket, "giant", size=len(FOUR_PARTS), etag=etag, continuation=left)
+    return row(bucket, "giant", size=len(FOUR_PARTS), etag=left.etag, continuation=left)
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_range_without_any_time_fails_at_last(
+    plan: Plan, worker: Worker, bucket: Bucket, giant: Row
+) -> None:
+    """Its continuation is the one that it came with: that is no progress."""
+    store = plan(*ranges(giant, (1, 4)), uploads=[giant])
+    late = replace(worker, timed=lambda: CONFIG.override({"deadline": 1e-9}))
+
+    outcomes = [move_batch(store, 0, late) for _ in range(3)]
+
+    assert [outcome.again for outcome in outcomes] == [True, True, False]
+    assert move_batch(store, 0, worker).left == []
+    assert finish_run(store, worker).whole
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_listed_archive_without_time_fails_at_last(
+    lab: LabS3, plan: Plan, worker: Worker, bucket: Bucket
+) -> None:
+    """Its files are listed in each run, and none of them is done: the first run chooses them, that is all."""
+    bucket.put("in/a.zip", zipped({"x": b"1"}))
+    archive = Row(f"s3://{bucket.name}/in/a.zip", f"s3://{bucket.name}/out/a/", entries=Entries())
+    store = plan([archive])
+    lab.set_faults([Fault("stall", "PutObject", key="out/a/x")])
+    late = replace(worker, timed=lambda: CONFIG.override({"deadline": 0.3}))
+
+    outcomes = [move_batch(store, 0, late) for _ in range(4)]
+    lab.set_faults([])
+
+    assert not outcomes[-1].again
+    assert move_batch(store, 0, worker).left == []
 
 
 def ranges(giant: Row, *numbers: tuple[int, int]) -> list[list[Row]]:
