@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.deadline import Notice
-from asyncstream.errors import DeadlineExceeded, InputError, OtherVersion, SourceNotFound
+from asyncstream.errors import DeadlineExceeded, InputError, OtherVersion, SourceNotFound, UploadGone
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.finishing import abort_run, finish_run
@@ -23,7 +23,7 @@ from asyncstream.runs.unzipping import Entries
 from tests.servers import Bucket, content
 
 from .fixture_types import NewSession
-from .test_shared_uploads import FOUR_PARTS, opened
+from .test_shared_uploads import FOUR_PARTS, finish, move, opened
 
 CONFIG = TransferConfig(retry_base_delay=0.001, retry_max_delay=0.001, part_size=5 * MiB)
 # Writes a run of these batches, and of these uploads.
@@ -248,6 +248,48 @@ def test_a_giant_without_all_parts_is_not_completed(
     assert len(bucket.uploads()) == 1
     move_batch(store, 0, worker)
     assert finish_run(store, worker).whole
+
+
+@pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
+def test_a_batch_killed_at_its_end_finds_the_giant(
+    plan: Plan, worker: Worker, bucket: Bucket, giant: Row
+) -> None:
+    """It had moved all parts, but not told so, when the last step made them an object."""
+    store = plan(*ranges(giant, (1, 2), (3, 4)), uploads=[giant])
+    for number in range(2):
+        move_batch(store, number, worker)
+    bucket.delete("run/done/000001.json")
+    early = finish_run(store, worker)
+
+    outcome = move_batch(store, 1, worker)
+
+    assert (early.completed, early.batches_left) == (1, 1)
+    assert (outcome.files, outcome.bytes, outcome.left) == (0, 5 * MiB + 7, [])
+    assert finish_run(store, worker).whole
+
+
+@pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
+def test_an_older_giant_is_not_taken_for_the_new(
+    plan: Plan, worker: Worker, bucket: Bucket, session: TransferSession
+) -> None:
+    """Even one that was made of as many parts."""
+    pair = S3Object(bucket.name, "in/giant"), S3Object(bucket.name, "out/giant")
+    bucket.put("in/giant", FOUR_PARTS)
+    before = opened(session, pair)
+    move(session, pair, before, 1, 4)
+    finish(session, pair, before)
+    older = bucket.head("out/giant")["ETag"]
+    bucket.put("in/giant", FOUR_PARTS[::-1])
+    left = replace(opened(session, pair), checksum=None)
+    giant = row(bucket, "giant", size=len(FOUR_PARTS), etag=left.etag, continuation=left)
+    store = plan(*ranges(giant, (1, 4)), uploads=[giant])
+    abort_run(store, worker)
+
+    outcome = move_batch(store, 0, worker)
+
+    assert older.endswith('-4"')
+    assert [each.error and each.error.type for each in outcome.left] == [UploadGone.__name__]
+    assert finish_run(store, worker).failed == 2
 
 
 def test_a_giant_overwritten_meanwhile_leaves_nothing(
