@@ -81,8 +81,11 @@ def _left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tup
         yield from enumerate(rows)
         return
     for left in before.left:
-        if not 0 <= left.row < len(rows):
-            raise InputError(f"batch {before.batch} has {len(rows):,} rows, and its outcome names {left.row}")
+        if before.rows != len(rows) or not 0 <= left.row < len(rows):
+            raise InputError(
+                f"batch {before.batch} has {len(rows):,} rows, and its outcome names row {left.row} of "
+                f"{before.rows:,}: it is of another plan. Delete it, and run the batch again"
+            )
         row = rows[left.row]
         lines = row.lines and replace(row.lines, only=left.only or row.lines.only)
         continuation, entries = left.continuation or row.continuation, left.entries or row.entries
