@@ -120,10 +120,10 @@ class _BatchRun(Struct):
         """Move the objects in one transfer, then each archive and each text in one of its own."""
         objects: list[tuple[int, Row, Pair]] = []
         others: list[tuple[int, Row, Pair]] = []
+        destinations: set[str] = set()
         for number, row in self.rows:
             try:
-                pair = row.pair
-                self.worker.check([pair], {})
+                pair = check_row(row, self.worker, destinations)
             except ConfigError:
                 raise
             except AsyncstreamError as error:
@@ -206,6 +206,24 @@ class _BatchRun(Struct):
         only = source.only if isinstance(source, Lines) else ""
         self.started |= entries is not None and entries != row.entries
         self.left.append(RowLeft(number, row.source, row.destination, failed, None, entries, only))
+
+
+def check_row(row: Row, worker: Worker, destinations: set[str]) -> Pair:
+    """Return source and destination of a row, and add the object that it becomes to `destinations`.
+
+    Raises:
+        InputError: it is malformed, the worker may not touch it, or another row becomes the same object.
+    """
+    pair = row.pair
+    worker.check([pair], {})
+    worker.session.check_pair(pair)
+    if isinstance(pair[1], S3Object):
+        if pair[1].uri in destinations:
+            raise InputError(
+                f"{row.destination} is the destination of another file, too: plan one of them by itself"
+            )
+        destinations.add(pair[1].uri)
+    return pair
 
 
 def _is_shared(row: Row) -> bool:

@@ -123,6 +123,19 @@ def test_a_malformed_row_fails_alone(plan: Plan, worker: Worker, bucket: Bucket)
 
 
 @pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_row_that_cannot_be_copied_fails_alone(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    """Such as a file that a list names twice, or onto itself."""
+    a, b = listed(bucket, "a", b"a"), listed(bucket, "b", b"b")
+    store = plan([a, b, replace(b, destination=a.destination), replace(b, destination=b.source)])
+
+    outcome = move_batch(store, 0, worker)
+
+    assert [each.row for each in outcome.left] == [2, 3]
+    assert {each.error.type for each in outcome.left if each.error} == {InputError.__name__}
+    assert (bucket.get("out/a"), bucket.get("out/b")) == (b"a", b"b")
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 @pytest.mark.parametrize(("batch", "rows", "row"), [(0, 1, 8), (0, 1, -1), (0, 9, 0), (1, 1, 0)])
 def test_an_outcome_of_another_batch_is_refused(
     plan: Plan, worker: Worker, bucket: Bucket, batch: int, rows: int, row: int

@@ -169,6 +169,26 @@ def test_a_plan_killed_at_any_write_keeps_its_batches(
     assert copies(bucket).keys() - {"in/0/later"} == SMALL.keys()
 
 
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_giant_named_twice_is_cut_once(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    """The other giants are cut, too."""
+    giants = {"in/a": content(52 * MiB, 1), "in/b": content(52 * MiB, 2)}
+    fill(bucket, giants)
+    lines = [json.dumps({"source": f"s3://{bucket.name}/{key}", "size": 52 * MiB}) for key in [*giants, "in/a"]]
+    bucket.put("list.jsonl", "\n".join(lines).encode())
+    listed = replace(asked, source=f"s3://{bucket.name}/list.jsonl", kind="jsonl", strip="in/")
+
+    progress = plan_run(store, listed, worker)
+
+    assert progress.totals.giants == 2
+    for number in range(progress.totals.batches):
+        move_batch(store, number, worker)
+    assert finish_run(store, worker).completed == 2
+    assert copies(bucket) == giants
+
+
 @pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_another_run_at_the_place_is_refused(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
