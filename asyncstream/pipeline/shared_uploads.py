@@ -49,7 +49,7 @@ class OpenTasks(CopyTasks):
         super().__init__(context, part_length)
 
     async def begin(self, task: Begin) -> OpenResult:
-        """Note which object is at the destination, so that the new one can be told from it; see `FileTasks`."""
+        """Note which object is at the destination, to tell the new one from it; see `FileTasks`."""
         target = task.file.job.destination
         try:
             stored = await self.reader.ask(task, lambda: self._ends.destination_of(target).find(target))

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from asyncstream.errors import InputError, SourceNotFound
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.runs.descriptions import Description, decode_description
@@ -108,7 +108,14 @@ class RunStore:
 
     def list_done(self) -> frozenset[int]:
         """Return the numbers of the batches that are done."""
-        keys = (place.key for place in self._session.list_objects(self.run.done_prefix, self._timed()))
+        return self._list(self.run.done_prefix)
+
+    def list_left(self) -> frozenset[int]:
+        """Return the numbers of the batches of which rows are left, or were left before they were done."""
+        return self._list(self.run.left_prefix)
+
+    def _list(self, prefix: S3Prefix) -> frozenset[int]:
+        keys = (place.key for place in self._session.list_objects(prefix, self._timed()))
         return frozenset(int(number) for number in map(_number, keys) if number)
 
     def write_todo(self, numbers: Iterable[int]) -> None:
@@ -136,7 +143,9 @@ class RunStore:
 def _checked(outcome: BatchOutcome, number: int, place: S3Object) -> BatchOutcome:
     """Return an outcome; it says itself where the next one is written."""
     if outcome.batch != number:
-        raise InputError(f"{place} is the outcome of batch {outcome.batch}: delete it, and run the batch again")
+        raise InputError(
+            f"{place} is the outcome of batch {outcome.batch}: delete it, and run the batch again"
+        )
     return outcome
 
 

@@ -20,7 +20,7 @@ from asyncstream.pipeline.unfinished import Left
 from asyncstream.runs.outcomes import MOST_TRIES, BatchOutcome, RowError, RowLeft
 from asyncstream.runs.rows import Row
 from asyncstream.runs.run_store import RunStore, Timed
-from asyncstream.runs.unzipping import Entries, continuations_of
+from asyncstream.runs.unzipping import Entries
 
 # Raises InputError if a worker may not touch these places, or use these settings.
 Check = Callable[[Sequence[Pair], Mapping[str, Any]], None]
@@ -64,14 +64,14 @@ def move_batch(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
     settings = store.read_description().settings
     worker.check([], settings)
     rows = store.read_rows(number)
-    run = _BatchRun(worker, settings, list(_left_rows(rows, before)))
+    run = _BatchRun(worker, settings, list(left_rows(rows, before)))
     run.move()
     outcome = _add_up(before or BatchOutcome(batch=number, rows=len(rows)), run)
     store.write_outcome(outcome)
     return outcome
 
 
-def _left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tuple[int, Row]]:
+def left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tuple[int, Row]]:
     """Yield the rows that are left, with where to continue them, and their numbers.
 
     Raises:
@@ -87,7 +87,7 @@ def _left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tup
                 f"{before.rows:,}: it is of another plan. Delete it, and run the batch again"
             )
         row = rows[left.row]
-        lines = row.lines and replace(row.lines, only=left.only or row.lines.only)
+        lines = row.lines and replace(row.lines, only=left.only or row.lines.only, started=left.started)
         continuation, entries = left.continuation or row.continuation, left.entries or row.entries
         yield left.row, replace(row, continuation=continuation, entries=entries, lines=lines)
 
@@ -158,7 +158,7 @@ class _BatchRun(Struct):
 
     def _move_other(self, number: int, row: Row, pair: Pair) -> None:
         try:
-            report = self._transfer([pair], continuations_of(pair, row.continuation, row.entries), {})
+            report = self._transfer([pair], row.continuations, {})
         except AsyncstreamError as error:
             self._leave(number, row, error)
             return
@@ -203,9 +203,10 @@ class _BatchRun(Struct):
         entries = (
             Entries.from_selection(source, left.started) if left and isinstance(source, ZipEntries) else None
         )
-        only = source.only if isinstance(source, Lines) else ""
+        only, started = (source.only, left.started) if left and isinstance(source, Lines) else ("", {})
         self.started |= entries is not None and entries != row.entries
-        self.left.append(RowLeft(number, row.source, row.destination, failed, None, entries, only))
+        self.started |= row.lines is not None and dict(started) != row.lines.started
+        self.left.append(RowLeft(number, row.source, row.destination, failed, None, entries, only, started))
 
 
 def check_row(row: Row, worker: Worker, destinations: set[str]) -> Pair:

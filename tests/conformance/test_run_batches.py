@@ -16,7 +16,7 @@ from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.finishing import abort_run, finish_run
 from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
-from asyncstream.runs.rows import Row
+from asyncstream.runs.rows import LineRanges, Row
 from asyncstream.runs.run_store import RunStore
 from asyncstream.runs.running import Worker, move_batch
 from asyncstream.runs.unzipping import Entries
@@ -144,7 +144,7 @@ def test_an_outcome_of_another_batch_is_refused(
     outcome = BatchOutcome(batch=batch, rows=rows, left=[RowLeft(row, "s3://a/b", "s3://c/d")])
     store.write_json(store.run.left(0), outcome)
 
-    with pytest.raises(InputError, match="Delete it|delete it"):
+    with pytest.raises(InputError, match="elete it, and run the batch again"):
         move_batch(store, 0, worker)
     assert out(bucket) == set()
 
@@ -336,6 +336,54 @@ def test_an_aborted_run_leaves_no_upload(plan: Plan, worker: Worker, bucket: Buc
 
     assert bucket.uploads() == []
     assert not finish_run(store, worker).whole
+
+
+@pytest.fixture
+def late(lab: LabS3, worker: Worker) -> Worker:
+    """A worker that has no time for the second part of an upload."""
+    lab.set_faults([Fault("stall", "UploadPart", part_number=2, seconds=3.0)])
+    return replace(worker, timed=lambda: CONFIG.override({"deadline": 1.0, "multipart": True}))
+
+
+TEXT = b"".join(b"%07d,a line of a text\n" % n for n in range(900_000))
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_ranges_of_a_text_are_continued(
+    lab: LabS3, plan: Plan, worker: Worker, late: Worker, bucket: Bucket
+) -> None:
+    text = replace(listed(bucket, "text", TEXT), destination=f"s3://{bucket.name}/out/")
+    store = plan([replace(text, lines=LineRanges(2, "0-1"))])
+
+    first = move_batch(store, 0, late)
+    lab.set_faults([])
+    second = move_batch(store, 0, worker)
+
+    assert (first.pending, first.fruitless) == (1, 0)
+    assert (second.files, second.left) == (2, [])
+    assert second.requests["CreateMultipartUpload"] == 2
+    assert b"".join(bucket.get(key) for key in sorted(out(bucket))) == TEXT
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_an_aborted_run_leaves_nothing_pending(
+    lab: LabS3, plan: Plan, worker: Worker, late: Worker, bucket: Bucket, session: TransferSession
+) -> None:
+    """A file, a range of a text, and a file in an archive are left with uploads."""
+    file = listed(bucket, "file", FOUR_PARTS)
+    text = replace(listed(bucket, "text", TEXT), destination=f"s3://{bucket.name}/out/")
+    archive = Row(f"s3://{bucket.name}/in/a.zip", f"s3://{bucket.name}/out/a/", entries=Entries())
+    store = plan([file], [replace(text, lines=LineRanges(1, "0"))], [archive])
+    pending = [move_batch(store, number, late).pending for number in range(2)]
+    lab.set_faults([])
+    left = opened(session, (S3Object(bucket.name, "in/file"), S3Object(bucket.name, "out/a/x")))
+    started = RowLeft(0, archive.source, archive.destination, entries=Entries(started={"x": left}))
+    store.write_outcome(BatchOutcome(batch=2, rows=1, left=[started]))
+    uploads = len(bucket.uploads())
+
+    assert abort_run(store, worker) is None
+    assert (pending, uploads, bucket.uploads()) == ([1, 1], 3, [])
 
 
 def test_a_check_refuses_rows_and_settings(plan: Plan, worker: Worker, bucket: Bucket) -> None:

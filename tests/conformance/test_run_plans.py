@@ -145,7 +145,7 @@ def test_a_plan_killed_at_any_write_keeps_its_batches(
     lost: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Workers may have moved some of them before the plan is repeated: it must not pack them in another way."""
+    """Workers may have moved some before the plan is repeated: it must not pack them in another way."""
     fill(bucket, SMALL)
     write = RunStore.write_json
 
@@ -176,7 +176,9 @@ def test_a_giant_named_twice_is_cut_once(
     """The other giants are cut, too."""
     giants = {"in/a": content(52 * MiB, 1), "in/b": content(52 * MiB, 2)}
     fill(bucket, giants)
-    lines = [json.dumps({"source": f"s3://{bucket.name}/{key}", "size": 52 * MiB}) for key in [*giants, "in/a"]]
+    lines = [
+        json.dumps({"source": f"s3://{bucket.name}/{key}", "size": 52 * MiB}) for key in [*giants, "in/a"]
+    ]
     bucket.put("list.jsonl", "\n".join(lines).encode())
     listed = replace(asked, source=f"s3://{bucket.name}/list.jsonl", kind="jsonl", strip="in/")
 
