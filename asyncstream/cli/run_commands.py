@@ -24,7 +24,7 @@ def enqueue(options: argparse.Namespace) -> int:
         closing(SqsQueue(options.queue, options.sqs_endpoint_url)) as queue,
         _open_store_session(options) as session,
     ):
-        sent = enqueue(RunStore(run, session, lambda: config), session, queue.send_all)
+        sent = enqueue(RunStore(run, session, lambda: config), queue.send_all)
     _say(f"{sent:,} batches of {run.uri} are in the queue")
     return 0
 

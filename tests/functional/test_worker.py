@@ -63,8 +63,9 @@ def either_queue(request: pytest.FixtureRequest) -> Iterator[TestQueue]:
         yield queue
 
 
-def describe(**settings: str) -> Description:
-    return Description(source="s3://sources/", destination="s3://copies/", settings=settings, totals=Totals())
+def describe(batches: int = 0, **settings: str) -> Description:
+    totals = Totals(batches=batches)
+    return Description(source="s3://sources/", destination="s3://copies/", settings=settings, totals=totals)
 
 
 def doubled(chunk: bytes) -> bytes:
@@ -200,6 +201,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 def test_each_batch_is_done_once(site: Site, either_queue: TestQueue, start: Start) -> None:
     for number in range(25):
         site.plan(number, {f"{number:02d}/{name}": 1000 + number for name in "abc"})
+    site.store.write_json(RUN.description, describe(25))
     enqueue = start(site, "enqueue", RUN.uri, queue=either_queue)
     assert ended(enqueue) == (0, ["25 batches of s3://runs/run/ are in the queue"])
 
@@ -242,8 +244,10 @@ def test_a_planned_run_is_moved_by_workers(site: Site, queue: TestQueue, start: 
 
 
 def test_enqueue_leaves_out_what_is_done(site: Site, queue: TestQueue, start: Start) -> None:
-    for number in range(3):
+    """And batches that a killed plan has left, and the whole one does not have."""
+    for number in range(4):
         site.plan(number, {f"{number}": 10}, exist=number != 1)
+    site.store.write_json(RUN.description, describe(3))
     assert ended(start(site, "enqueue", RUN.uri))[0] == 0
     assert ended(start(site, "worker", "--once"))[0] == 1
     assert queue.dead().keys() == {encode_body(RUN, 1)}
