@@ -123,6 +123,8 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         copies: whether S3 copies the parts itself, and no bytes pass.
         only: the first and the last number of the parts to move; None: all. The upload then belongs to
             several transfers: each moves its own parts, and none of them completes or aborts it.
+        replaces: ETag and time of change (`Stored.modified`) of the object that was at the destination before
+            an upload that several transfers share; None: there was none, or it is unknown.
     """
 
     upload_id: str
@@ -141,6 +143,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str = CRC64NVME
     copies: bool = False
     only: tuple[int, int] | None = None
+    replaces: tuple[str, int] | None = None
 
     @property
     def part_plan(self) -> plan.PartPlan:

@@ -172,7 +172,7 @@ class File:
         if self._parts is None or not self._parts.confirmed:
             return
         if self.facts.only is not None:
-            self._end("copied", bytes=self.facts.part_plan.range(*self.facts.only).length)
+            self._end("copied", bytes=self._length)
         else:
             self._to(State.COMPLETING)
             self._next = self._work.complete(self.facts)
@@ -260,13 +260,19 @@ class File:
         self.part_bytes -= task.part_bytes
         file_ends.end_span(task, error)
 
+    @property
+    def _length(self) -> int:
+        """Bytes that this transfer copies: of an upload that it shares, those of its own parts."""
+        facts = self.facts
+        return facts.size or 0 if facts.only is None else facts.part_plan.range(*facts.only).length
+
     def _end_whole(self, whole: FileDone) -> None:
         if whole.status == "skipped":
             self._end("skipped", etag=whole.etag)
             return
         output, parts = self.facts.output, self._parts or self.facts.part_plan
         made = output.length if output is not None and self._work.transform else None
-        self._end("copied", bytes=self.facts.size or 0, etag=whole.etag, parts=parts.planned, made=made)
+        self._end("copied", bytes=self._length, etag=whole.etag, parts=parts.planned, made=made)
 
     def _end(self, status: Status, error: Exception | None = None, **end: Any) -> None:
         facts = self.facts

@@ -98,6 +98,7 @@ def continuation(file: FileFacts) -> Continuation:
         runs=heapq.nlargest(MOST_RUNS, verification.confirmed(file), key=lambda run: run.length),
         fruitless=fruitless(file),
         completing=file.completing or (before is not None and before.completing),
+        replaces=file.replaces,
     )
 
 

@@ -24,6 +24,7 @@ def prepare(file: FileFacts, continuation: Continuation) -> None:
         file.job.destination, continuation.upload_id, continuation.verified, continuation.kind
     )
     file.part_plan, file.runs = continuation.part_plan, continuation.runs
+    file.replaces = continuation.replaces
 
 
 # S3's pages have so many parts.
@@ -54,8 +55,8 @@ async def resume(
         with file.span.child("list"):
             there = await list_parts(task, upload, destination, reader)
     except UploadGone as gone:
-        if file.only is not None:
-            raise
+        if file.only is not None:  # the last step completes it as soon as all parts are there
+            return await find_shared(task, destination, reader, gone)
         return await _find_completed(file, upload, gone, find_written)
     if file.only is not None:
         file.completed = [part for part in there.values() if has_planned_length(file, part)]
@@ -85,6 +86,32 @@ async def list_parts(
 def has_planned_length(file: FileFacts, part: CompletedPart) -> bool:
     """Whether a part has the bytes that it should have."""
     return part.length == file.part_plan.range(part.number).length
+
+
+async def find_shared(
+    task: Resume, destination: Destination[Any, Any], reader: SourceReader, gone: UploadGone
+) -> str:
+    """Return the ETag of the object that an upload became which several transfers share.
+
+    Without a checksum, its ETag shows how many parts it was made of, and that it is not the object that was
+    there before.
+
+    Raises:
+        UploadGone: it is another object, or there is none.
+    """
+    file = task.file
+    target, wanted = file.job.destination, file.checksum
+    stored = await reader.ask(task, lambda: destination.find(target))
+    if stored is None or stored.size != file.size or (stored.etag, stored.modified) == file.replaces:
+        raise gone
+    if wanted is not None and stored.checksum is not None and stored.checksum.kind == wanted.kind:
+        same = stored.checksum == wanted
+    else:
+        same = stored.etag.strip('"').endswith(f"-{file.part_plan.planned}")
+    if not same:
+        raise gone
+    file.read_verified = file.write_verified = None if wanted is None else wanted.kind
+    return stored.etag
 
 
 async def _find_completed(

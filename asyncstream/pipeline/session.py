@@ -101,6 +101,14 @@ class TransferSession(EngineSession):
         tracing.prepare()
         self._run(partial(self._clients.connect, config or TransferConfig()))
 
+    def check_pair(self, pair: GivenPair) -> None:
+        """Check a pair as a transfer does, before any request.
+
+        Raises:
+            InputError: it cannot be copied.
+        """
+        self._clients.check_pairs([pair])
+
     def plan(self, files: Iterable[GivenPair], config: TransferConfig | None = None) -> Jobs:
         """Return the files that `transfer` would copy, and the number of folder markers that it would not.
 

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from asyncstream.checksum import checkable_in_parts
 from asyncstream.errors import (
+    AccessDenied,
     ChecksumMismatch,
     DeadlineExceeded,
     PartsMissing,
@@ -46,6 +47,16 @@ class OpenTasks(CopyTasks):
 
     def __init__(self, context: TransferContext, part_length: Callable[[int], int]) -> None:
         super().__init__(context, part_length)
+
+    async def begin(self, task: Begin) -> OpenResult:
+        """Note which object is at the destination, to tell the new one from it; see `FileTasks`."""
+        target = task.file.job.destination
+        try:
+            stored = await self.reader.ask(task, lambda: self._ends.destination_of(target).find(target))
+        except AccessDenied:  # then the last step cannot look for the new one either
+            stored = None
+        task.file.replaces = None if stored is None else (stored.etag, stored.modified)
+        return await super().begin(task)
 
     def goes_as_one_put(self, file: FileFacts, first: Segment) -> bool:
         """Return False: each file is an upload."""
@@ -94,7 +105,7 @@ class FinishTasks(CopyTasks):
         try:
             there = await resuming.list_parts(task, upload, destination, self.reader)
         except UploadGone as gone:
-            return await self._find_completed(task, gone)
+            return FileDone(await resuming.find_shared(task, destination, self.reader, gone))
         parts = [part for part in there.values() if resuming.has_planned_length(file, part)]
         if len(parts) < file.part_plan.planned:
             await self._check_source(task)
@@ -126,28 +137,6 @@ class FinishTasks(CopyTasks):
         except (SourceChanged, SourceNotFound):
             await self.uploads.abort(task.file)
             raise
-
-    async def _find_completed(self, task: Resume, gone: UploadGone) -> FileDone:
-        """Return the object that an earlier transfer has completed.
-
-        Without a checksum, its ETag shows how many parts it was made of.
-
-        Raises:
-            UploadGone: it is another object, or there is none.
-        """
-        file = task.file
-        target, wanted = file.job.destination, file.checksum
-        stored = await self.reader.ask(task, lambda: self._ends.destination_of(target).find(target))
-        if stored is None or stored.size != file.size:
-            raise gone
-        if wanted is not None and stored.checksum is not None and stored.checksum.kind == wanted.kind:
-            same = stored.checksum == wanted
-        else:
-            same = stored.etag.strip('"').endswith(f"-{file.part_plan.planned}")
-        if not same:
-            raise gone
-        file.read_verified = file.write_verified = None if wanted is None else wanted.kind
-        return FileDone(stored.etag)
 
 
 def _missing(file: FileFacts, there: Iterable[int]) -> str:

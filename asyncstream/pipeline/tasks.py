@@ -69,6 +69,7 @@ class FileFacts(Struct, eq=False):
         completed: the parts that S3 has confirmed.
         runs: checksums of the first `listed` parts of `completed`, which an earlier transfer sent.
         listed: how many parts of an earlier transfer S3 has listed.
+        replaces: see `Continuation.replaces`.
     """
 
     job: Job
@@ -94,6 +95,7 @@ class FileFacts(Struct, eq=False):
     completed: list[CompletedPart] = field(default_factory=list)
     runs: Sequence[PartRun] = ()
     listed: int = 0
+    replaces: tuple[str, int] | None = None
 
     @property
     def only(self) -> tuple[int, int] | None:

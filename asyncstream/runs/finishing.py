@@ -12,7 +12,7 @@ from asyncstream.objects import MultipartUpload
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.shared_uploads import FinishTasks
 from asyncstream.runs.descriptions import Description
-from asyncstream.runs.moving import Worker
+from asyncstream.runs.moving import Worker, left_rows
 from asyncstream.runs.outcomes import RowError, RowLeft
 from asyncstream.runs.rows import Row
 from asyncstream.runs.run_store import RunStore
@@ -91,7 +91,12 @@ def left_batches(store: RunStore, description: Description) -> list[int]:
 
 
 def abort_run(store: RunStore, worker: Worker, first_list: int = 0) -> int | None:
-    """Abort the uploads of a run's giant files, and delete their parts.
+    """Abort the uploads of a run, and delete their parts: those of giant files, and of files left pending.
+
+    Args:
+        store: the run.
+        worker: aborts the uploads.
+        first_list: the list of uploads to start with. The batches of which rows are left follow the lists.
 
     Returns:
         The list of uploads to continue with, if the time was up; None at the end.
@@ -99,23 +104,38 @@ def abort_run(store: RunStore, worker: Worker, first_list: int = 0) -> int | Non
     Raises:
         SourceNotFound: the plan of the run is not whole.
     """
-    lists = store.read_description().totals.upload_lists
-    for number in range(first_list, lists):
+    totals = store.read_description().totals
+    lists = totals.upload_lists
+    pending = sorted(number for number in store.list_left() - store.list_done() if number < totals.batches)
+    positions: list[int] = [*range(lists), *(lists + number for number in pending)]
+    for position in positions:
+        if position < first_list:
+            continue
         try:
             worker.timed()
         except DeadlineExceeded:
-            return number
-        rows = store.read_uploads(number)
-        pairs = [row.pair for row in rows]
-        worker.check(pairs, {})
-        worker.session.abort(list(_uploads(rows)))
+            return position
+        rows = store.read_uploads(position) if position < lists else _pending_rows(store, position - lists)
+        uploads = list(_uploads(rows, worker))
+        if uploads:
+            worker.session.abort(uploads)
     return None
 
 
-def _uploads(rows: Sequence[Row]) -> Iterator[MultipartUpload]:
+def _pending_rows(store: RunStore, number: int) -> list[Row]:
+    """Return the rows of a batch that are left, but not ranges: the lists have their uploads."""
+    outcome = store.read_outcome(number)
+    if outcome is None or not outcome.left:
+        return []
+    rows = (row for _, row in left_rows(store.read_rows(number), outcome))
+    return [row for row in rows if row.continuation is None or row.continuation.only is None]
+
+
+def _uploads(rows: Sequence[Row], worker: Worker) -> Iterator[MultipartUpload]:
     for row in rows:
-        if row.continuation is not None:
-            yield MultipartUpload(S3Object.from_uri(row.destination), row.continuation.upload_id)
+        for pair, continuation in row.continuations.items():
+            worker.check([pair], {})
+            yield MultipartUpload(pair[1], continuation.upload_id)
 
 
 class _Failures:

@@ -1,18 +1,18 @@
 """Create the uploads of giant files, whose parts many workers move."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from msgspec.structs import replace
 
-from asyncstream.errors import AsyncstreamError, ConfigError
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.pipeline import plan
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Known
+from asyncstream.pipeline.jobs import Known, Pair
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.shared_uploads import OpenTasks
 from asyncstream.runs.batching import GiantPlan
-from asyncstream.runs.moving import Worker
+from asyncstream.runs.moving import Worker, check_row
 from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.rows import Row
 
@@ -35,26 +35,37 @@ def open_uploads(
     """
     if not giants:
         return []
-    rows = [row for row, _ in giants]
-    pairs = [row.pair for row in rows]
+    pairs = dict(_to_open([row for row, _ in giants], worker))
+    if not pairs:
+        return [None] * len(giants)
     lengths = {giant.parts.size: giant.parts.first for _, giant in giants}
 
     def part_length(size: int) -> int:
         return plan.part_length(size, lengths.get(size, plan.CHAINED_PART))
 
     known = {
-        pair[0]: Known(row.size, row.etag)
-        for row, pair in zip(rows, pairs, strict=True)
-        if row.size is not None and row.etag
+        pair[0]: Known(giants[position][1].parts.size, giants[position][0].etag)
+        for position, pair in pairs.items()
+        if giants[position][0].etag
     }
     config = worker.timed().override({**asked.settings, "at_deadline": "pending"})
     step = Step(known, worker.notice, partial(OpenTasks, part_length=part_length))
     try:
-        worker.check(pairs, {})
-        report = worker.session.transfer_step(pairs, config, step)
+        report = worker.session.transfer_step(list(pairs.values()), config, step)
     except ConfigError:
         raise
     except AsyncstreamError:
-        return [None] * len(rows)
-    found = [result.continuation for result in report.files]
-    return [left and replace(left, copies=asked.copy_parts) for left in found]
+        return [None] * len(giants)
+    found = dict(zip(pairs, (result.continuation for result in report.files), strict=True))
+    opened = [found.get(position) for position in range(len(giants))]
+    return [left and replace(left, copies=asked.copy_parts) for left in opened]
+
+
+def _to_open(rows: Sequence[Row], worker: Worker) -> Iterator[tuple[int, Pair]]:
+    """Yield the pairs that can be opened, with their positions: the batch of another one tells why."""
+    destinations: set[str] = set()
+    for position, row in enumerate(rows):
+        try:
+            yield position, check_row(row, worker, destinations)
+        except InputError:
+            continue

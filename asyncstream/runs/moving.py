@@ -20,7 +20,7 @@ from asyncstream.pipeline.unfinished import Left
 from asyncstream.runs.outcomes import MOST_TRIES, BatchOutcome, RowError, RowLeft
 from asyncstream.runs.rows import Row
 from asyncstream.runs.run_store import RunStore, Timed
-from asyncstream.runs.unzipping import Entries, continuations_of
+from asyncstream.runs.unzipping import Entries
 
 # Raises InputError if a worker may not touch these places, or use these settings.
 Check = Callable[[Sequence[Pair], Mapping[str, Any]], None]
@@ -64,7 +64,7 @@ def move_batch(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
     settings = store.read_description().settings
     worker.check([], settings)
     rows = store.read_rows(number)
-    run = _BatchRun(worker, settings, list(_left_rows(rows, before)))
+    run = _BatchRun(worker, settings, list(left_rows(rows, before)))
     run.move()
     outcome = _add_up(before or BatchOutcome(batch=number, rows=len(rows)), run)
     store.write_outcome(outcome)
@@ -83,7 +83,7 @@ def move_to_end(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
     return outcome
 
 
-def _left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tuple[int, Row]]:
+def left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tuple[int, Row]]:
     """Yield the rows that are left, with where to continue them, and their numbers.
 
     Raises:
@@ -93,10 +93,13 @@ def _left_rows(rows: Sequence[Row], before: BatchOutcome | None) -> Iterator[tup
         yield from enumerate(rows)
         return
     for left in before.left:
-        if not 0 <= left.row < len(rows):
-            raise InputError(f"batch {before.batch} has {len(rows):,} rows, and its outcome names {left.row}")
+        if before.rows != len(rows) or not 0 <= left.row < len(rows):
+            raise InputError(
+                f"batch {before.batch} has {len(rows):,} rows, and its outcome names row {left.row} of "
+                f"{before.rows:,}: it is of another plan. Delete it, and run the batch again"
+            )
         row = rows[left.row]
-        lines = row.lines and replace(row.lines, only=left.only or row.lines.only)
+        lines = row.lines and replace(row.lines, only=left.only or row.lines.only, started=left.started)
         continuation, entries = left.continuation or row.continuation, left.entries or row.entries
         yield left.row, replace(row, continuation=continuation, entries=entries, lines=lines)
 
@@ -109,6 +112,7 @@ class _BatchRun(Struct):
         settings: those of the run.
         rows: the rows to move, with their numbers.
         left: those that are left.
+        started: whether a file that is left was started or continued, if no more than that.
         files, skipped, bytes, seconds, requests, downgrades: see `BatchOutcome`.
     """
 
@@ -116,6 +120,7 @@ class _BatchRun(Struct):
     settings: Mapping[str, Any]
     rows: list[tuple[int, Row]]
     left: list[RowLeft] = field(default_factory=list)
+    started: bool = False
     files: int = 0
     skipped: int = 0
     bytes: int = 0
@@ -127,10 +132,10 @@ class _BatchRun(Struct):
         """Move the objects in one transfer, then each archive and each text in one of its own."""
         objects: list[tuple[int, Row, Pair]] = []
         others: list[tuple[int, Row, Pair]] = []
+        destinations: set[str] = set()
         for number, row in self.rows:
             try:
-                pair = row.pair
-                self.worker.check([pair], {})
+                pair = check_row(row, self.worker, destinations)
             except ConfigError:
                 raise
             except AsyncstreamError as error:
@@ -165,7 +170,7 @@ class _BatchRun(Struct):
 
     def _move_other(self, number: int, row: Row, pair: Pair) -> None:
         try:
-            report = self._transfer([pair], continuations_of(pair, row.continuation, row.entries), {})
+            report = self._transfer([pair], row.continuations, {})
         except AsyncstreamError as error:
             self._leave(number, row, error)
             return
@@ -197,6 +202,8 @@ class _BatchRun(Struct):
     def _leave_file(self, number: int, row: Row, result: FileResult) -> None:
         error = None if result.error is None else RowError.of(result.error)
         continuation = None if error is not None else result.continuation
+        # A file that had no time has the continuation that it came with. One that was continued counts that.
+        self.started |= continuation is not None and continuation != row.continuation
         self.left.append(RowLeft(number, row.source, row.destination, error, continuation))
 
     def _leave(self, number: int, row: Row, error: Exception | None, left: Left | None = None) -> None:
@@ -208,8 +215,28 @@ class _BatchRun(Struct):
         entries = (
             Entries.from_selection(source, left.started) if left and isinstance(source, ZipEntries) else None
         )
-        only = source.only if isinstance(source, Lines) else ""
-        self.left.append(RowLeft(number, row.source, row.destination, failed, None, entries, only))
+        only, started = (source.only, left.started) if left and isinstance(source, Lines) else ("", {})
+        self.started |= entries is not None and entries != row.entries
+        self.started |= row.lines is not None and dict(started) != row.lines.started
+        self.left.append(RowLeft(number, row.source, row.destination, failed, None, entries, only, started))
+
+
+def check_row(row: Row, worker: Worker, destinations: set[str]) -> Pair:
+    """Return source and destination of a row, and add the object that it becomes to `destinations`.
+
+    Raises:
+        InputError: it is malformed, the worker may not touch it, or another row becomes the same object.
+    """
+    pair = row.pair
+    worker.check([pair], {})
+    worker.session.check_pair(pair)
+    if isinstance(pair[1], S3Object):
+        if pair[1].uri in destinations:
+            raise InputError(
+                f"{row.destination} is the destination of another file, too: plan one of them by itself"
+            )
+        destinations.add(pair[1].uri)
+    return pair
 
 
 def _is_shared(row: Row) -> bool:
@@ -219,7 +246,7 @@ def _is_shared(row: Row) -> bool:
 def _add_up(before: BatchOutcome, run: _BatchRun) -> BatchOutcome:
     """Add one run of a batch to its earlier ones."""
     # A file that was opened counts its fruitless transfers itself: see `file_ends.fruitless`.
-    moved = run.files or run.bytes or any(each.continuation or each.entries for each in run.left)
+    moved = run.files or run.bytes or run.started
     told = run.worker.notice is not None and run.worker.notice.given
     fruitless = before.fruitless if told else 0 if moved else before.fruitless + 1
     left: Sequence[RowLeft] = run.left

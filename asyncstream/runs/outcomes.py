@@ -53,6 +53,7 @@ class RowLeft(Struct, frozen=True, omit_defaults=True):
         continuation: where to continue it, instead of where the row says.
         entries: the files of an archive that are left, instead of those of the row.
         only: the ranges of a text that are left, instead of those of the row.
+        started: where to continue those that were started, by name.
     """
 
     row: int
@@ -62,6 +63,7 @@ class RowLeft(Struct, frozen=True, omit_defaults=True):
     continuation: Continuation | None = None
     entries: Entries | None = None
     only: str = ""
+    started: Mapping[str, Continuation] = {}
 
 
 class BatchOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):

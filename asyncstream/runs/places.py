@@ -78,6 +78,11 @@ class Run(Struct, frozen=True):
         """The prefix of the outcomes of batches that are done."""
         return S3Prefix(self.prefix.bucket, f"{self.prefix.prefix}done/")
 
+    @property
+    def left_prefix(self) -> S3Prefix:
+        """The prefix of the outcomes of batches of which rows are left."""
+        return S3Prefix(self.prefix.bucket, f"{self.prefix.prefix}left/")
+
     def batch(self, number: int) -> S3Object:
         """Return the object of a batch."""
         return self._object(f"plan/{number:06d}.jsonl")

@@ -50,9 +50,14 @@ def plan_run(store: RunStore, asked: PlanRequest, worker: Worker) -> PlanProgres
         if read:
             plan.closed += plan.packer.close()
         plan.write_rest()
-        if read:
-            _describe(store, progress)
+        if read and not progress.totals.files:
+            raise NothingToTransfer(f"nothing is stored under {asked.source}")
+        progress.whole = read
         store.write_progress(progress)
+    # After the progress: from here on workers may run the batches, and a plan that is repeated would pack its
+    # files in another order.
+    if progress.whole and not store.is_described():
+        _describe(store, progress)
     return progress
 
 
@@ -83,14 +88,8 @@ def _earlier(store: RunStore, asked: PlanRequest) -> PlanProgress | None:
 
 
 def _describe(store: RunStore, progress: PlanProgress) -> None:
-    """Write what the workers and the last step need, now that all batches are written.
-
-    Raises:
-        NothingToTransfer: the source has no files.
-    """
+    """Write what the workers and the last step need, now that all batches are written."""
     asked, totals = progress.asked, progress.totals
-    if not totals.files:
-        raise NothingToTransfer(f"nothing is stored under {asked.source}")
     store.write_todo(range(totals.batches))
     description = Description(
         source=asked.source,
@@ -102,7 +101,6 @@ def _describe(store: RunStore, progress: PlanProgress) -> None:
         header=asked.header,
     )
     store.write_json(store.run.description, description)
-    progress.whole = True
 
 
 class PlanWriter(PlanCounter):

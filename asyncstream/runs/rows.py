@@ -1,16 +1,16 @@
 """`Row`: a line of a batch. Does no I/O."""
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
-from asyncstream.locations import Lines, S3Object, S3Prefix
+from asyncstream.locations import Lines, S3Object, S3Prefix, rebased
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Pair
-from asyncstream.runs.unzipping import Entries
+from asyncstream.runs.unzipping import Entries, continuations_of
 
 LINES_TYPE = "application/x-ndjson"
 
@@ -23,12 +23,14 @@ class LineRanges(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
         only: the numbers of the ranges to make, such as "7,90-99".
         header: whether the first line is put at the start of each range.
         csv: whether the text is a CSV, so that quotes are counted.
+        started: where to continue ranges that an earlier run of the batch has started, by name.
     """
 
     ranges: Annotated[int, Meta(ge=1)]
     only: str
     header: bool = False
     csv: bool = False
+    started: Mapping[str, Continuation] = {}
 
     def of(self, text: S3Object, size: int | None, etag: str) -> Lines:
         """Return these ranges of a text: of one version, if its size and its ETag are known.
@@ -83,6 +85,23 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
         if self.lines is not None:
             return self.lines.of(self.place, self.size, self.etag), S3Prefix.from_uri(self.destination)
         return self.place, S3Object.from_uri(self.destination)
+
+    @property
+    def continuations(self) -> dict[Any, Continuation]:
+        """Where to continue the file, or files of the archive or the text, by source and destination.
+
+        Raises:
+            InputError: see `pair`; or the name of a file cannot become a key.
+        """
+        pair = self.pair
+        if self.lines is None:
+            return continuations_of(pair, self.continuation, self.entries)
+        source, folder = pair
+        assert isinstance(source, Lines) and isinstance(folder, S3Prefix)  # noqa: S101, PT018 - as `pair` says
+        return {
+            (source.item(name), folder.item(rebased(name, source, folder))): each
+            for name, each in self.lines.started.items()
+        }
 
 
 def encode_rows(rows: Iterable[Row]) -> bytes:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from asyncstream.errors import InputError, SourceNotFound
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.runs.descriptions import Description, decode_description
@@ -58,11 +58,15 @@ class RunStore:
         return decode_rows(self._read(place), place)
 
     def read_outcome(self, number: int) -> BatchOutcome | None:
-        """Return the outcome of a batch; None if it was not run."""
+        """Return the outcome of a batch; None if it was not run.
+
+        Raises:
+            InputError: it is malformed, or of another batch.
+        """
         for place in (self.run.done(number), self.run.left(number)):
             content = self._find(place)
             if content is not None:
-                return decode_outcome(content, place)
+                return _checked(decode_outcome(content, place), number, place)
         return None
 
     def write_outcome(self, outcome: BatchOutcome) -> None:
@@ -79,6 +83,10 @@ class RunStore:
         """
         place = self.run.description
         return decode_description(self._read(place), place)
+
+    def is_described(self) -> bool:
+        """Return whether the plan is whole, as its description shows."""
+        return self._find(self.run.description) is not None
 
     def read_progress(self, kind: type[P]) -> P | None:
         """Return how far the plan is; None if it was not started.
@@ -100,7 +108,14 @@ class RunStore:
 
     def list_done(self) -> frozenset[int]:
         """Return the numbers of the batches that are done."""
-        keys = (place.key for place in self._session.list_objects(self.run.done_prefix, self._timed()))
+        return self._list(self.run.done_prefix)
+
+    def list_left(self) -> frozenset[int]:
+        """Return the numbers of the batches of which rows are left, or were left before they were done."""
+        return self._list(self.run.left_prefix)
+
+    def _list(self, prefix: S3Prefix) -> frozenset[int]:
+        keys = (place.key for place in self._session.list_objects(prefix, self._timed()))
         return frozenset(int(number) for number in map(_number, keys) if number)
 
     def write_todo(self, numbers: Iterable[int]) -> None:
@@ -123,6 +138,15 @@ class RunStore:
 
     def _write(self, place: S3Object, content: bytes, content_type: str) -> None:
         self._session.write(place, content, content_type, self._timed())
+
+
+def _checked(outcome: BatchOutcome, number: int, place: S3Object) -> BatchOutcome:
+    """Return an outcome; it says itself where the next one is written."""
+    if outcome.batch != number:
+        raise InputError(
+            f"{place} is the outcome of batch {outcome.batch}: delete it, and run the batch again"
+        )
+    return outcome
 
 
 def _number(key: str) -> str:

@@ -20,5 +20,6 @@ def enqueue(store: RunStore, send_all: Callable[[Iterable[str]], int]) -> int:
         SourceNotFound: the run was not planned, or not to the end.
         AsyncstreamError: the run cannot be read, or the queue takes no messages.
     """
+    # Not those under plan/: a plan that was killed, and repeated, may have left batches that are not its own.
     left = left_batches(store, store.read_description())
     return send_all(encode_body(store.run, number) for number in left)

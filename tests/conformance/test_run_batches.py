@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,20 +10,20 @@ from msgspec.structs import replace
 
 from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.deadline import Notice
-from asyncstream.errors import DeadlineExceeded, InputError, OtherVersion, SourceNotFound
+from asyncstream.errors import DeadlineExceeded, InputError, OtherVersion, SourceNotFound, UploadGone
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.runs.descriptions import Description, Totals
 from asyncstream.runs.finishing import abort_run, finish_run
 from asyncstream.runs.moving import Worker, move_batch
 from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
-from asyncstream.runs.rows import Row
+from asyncstream.runs.rows import LineRanges, Row
 from asyncstream.runs.run_store import RunStore
 from asyncstream.runs.unzipping import Entries
 from tests.servers import Bucket, content
 
 from .fixture_types import NewSession
-from .test_shared_uploads import FOUR_PARTS, opened
+from .test_shared_uploads import FOUR_PARTS, finish, move, opened
 
 CONFIG = TransferConfig(retry_base_delay=0.001, retry_max_delay=0.001, part_size=5 * MiB)
 # Writes a run of these batches, and of these uploads.
@@ -62,7 +62,16 @@ def row(bucket: Bucket, key: str, **fields: Any) -> Row:
 
 def listed(bucket: Bucket, key: str, body: bytes) -> Row:
     """Store a file, and return its row with what a listing tells of it."""
-    return row(bucket, key, size=len(body), etag=bucket.put(f"in/{key}", body))
+    bucket.put(f"in/{key}", body)
+    return row(bucket, key, size=len(body), etag=bucket.head(f"in/{key}")["ETag"])
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, body in files.items():
+            archive.writestr(name, body)
+    return packed.getvalue()
 
 
 def out(bucket: Bucket) -> set[str]:
@@ -114,12 +123,30 @@ def test_a_malformed_row_fails_alone(plan: Plan, worker: Worker, bucket: Bucket)
 
 
 @pytest.mark.parametrize("server", ["lab"], indirect=True)
-def test_an_outcome_of_another_batch_is_refused(plan: Plan, worker: Worker, bucket: Bucket) -> None:
-    store = plan([listed(bucket, "a", b"a")])
-    store.write_outcome(BatchOutcome(batch=0, rows=9, left=[RowLeft(8, "s3://a/b", "s3://c/d")]))
+def test_a_row_that_cannot_be_copied_fails_alone(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    """Such as a file that a list names twice, or onto itself."""
+    a, b = listed(bucket, "a", b"a"), listed(bucket, "b", b"b")
+    store = plan([a, b, replace(b, destination=a.destination), replace(b, destination=b.source)])
 
-    with pytest.raises(InputError, match="its outcome names 8"):
+    outcome = move_batch(store, 0, worker)
+
+    assert [each.row for each in outcome.left] == [2, 3]
+    assert {each.error.type for each in outcome.left if each.error} == {InputError.__name__}
+    assert (bucket.get("out/a"), bucket.get("out/b")) == (b"a", b"b")
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+@pytest.mark.parametrize(("batch", "rows", "row"), [(0, 1, 8), (0, 1, -1), (0, 9, 0), (1, 1, 0)])
+def test_an_outcome_of_another_batch_is_refused(
+    plan: Plan, worker: Worker, bucket: Bucket, batch: int, rows: int, row: int
+) -> None:
+    store = plan([listed(bucket, "a", b"a")])
+    outcome = BatchOutcome(batch=batch, rows=rows, left=[RowLeft(row, "s3://a/b", "s3://c/d")])
+    store.write_json(store.run.left(0), outcome)
+
+    with pytest.raises(InputError, match="elete it, and run the batch again"):
         move_batch(store, 0, worker)
+    assert out(bucket) == set()
 
 
 def test_a_changed_file_is_copied_as_it_is_now(plan: Plan, worker: Worker, bucket: Bucket) -> None:
@@ -158,11 +185,7 @@ def test_a_batch_without_any_time_fails_at_last(plan: Plan, worker: Worker, buck
 
 
 def test_archives_and_objects_share_a_batch(plan: Plan, worker: Worker, bucket: Bucket) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive_file:
-        archive_file.writestr("x", b"1")
-        archive_file.writestr("y", b"22")
-    bucket.put("in/a.zip", packed.getvalue())
+    bucket.put("in/a.zip", zipped({"x": b"1", "y": b"22"}))
     archive = Row(f"s3://{bucket.name}/in/a.zip", f"s3://{bucket.name}/out/a/", entries=Entries())
     store = plan([archive, listed(bucket, "b", b"b")])
 
@@ -175,10 +198,43 @@ def test_archives_and_objects_share_a_batch(plan: Plan, worker: Worker, bucket: 
 @pytest.fixture
 def giant(bucket: Bucket, session: TransferSession) -> Row:
     """A file of four parts, whose upload is open."""
-    etag = bucket.put("in/giant", FOUR_PARTS)
+    bucket.put("in/giant", FOUR_PARTS)
     pair = S3Object(bucket.name, "in/giant"), S3Object(bucket.name, "out/giant")
     left = opened(session, pair)
-    return row(bucket, "giant", size=len(FOUR_PARTS), etag=etag, continuation=left)
+    return row(bucket, "giant", size=len(FOUR_PARTS), etag=left.etag, continuation=left)
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_range_without_any_time_fails_at_last(
+    plan: Plan, worker: Worker, bucket: Bucket, giant: Row
+) -> None:
+    """Its continuation is the one that it came with: that is no progress."""
+    store = plan(*ranges(giant, (1, 4)), uploads=[giant])
+    late = replace(worker, timed=lambda: CONFIG.override({"deadline": 1e-9}))
+
+    outcomes = [move_batch(store, 0, late) for _ in range(3)]
+
+    assert [outcome.again for outcome in outcomes] == [True, True, False]
+    assert move_batch(store, 0, worker).left == []
+    assert finish_run(store, worker).whole
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_listed_archive_without_time_fails_at_last(
+    lab: LabS3, plan: Plan, worker: Worker, bucket: Bucket
+) -> None:
+    """Its files are listed in each run, and none of them is done: the first run chooses them, that is all."""
+    bucket.put("in/a.zip", zipped({"x": b"1"}))
+    archive = Row(f"s3://{bucket.name}/in/a.zip", f"s3://{bucket.name}/out/a/", entries=Entries())
+    store = plan([archive])
+    lab.set_faults([Fault("stall", "PutObject", key="out/a/x")])
+    late = replace(worker, timed=lambda: CONFIG.override({"deadline": 0.3}))
+
+    outcomes = [move_batch(store, 0, late) for _ in range(4)]
+    lab.set_faults([])
+
+    assert not outcomes[-1].again
+    assert move_batch(store, 0, worker).left == []
 
 
 def ranges(giant: Row, *numbers: tuple[int, int]) -> list[list[Row]]:
@@ -212,6 +268,48 @@ def test_a_giant_without_all_parts_is_not_completed(
     assert finish_run(store, worker).whole
 
 
+@pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
+def test_a_batch_killed_at_its_end_finds_the_giant(
+    plan: Plan, worker: Worker, bucket: Bucket, giant: Row
+) -> None:
+    """It had moved all parts, but not told so, when the last step made them an object."""
+    store = plan(*ranges(giant, (1, 2), (3, 4)), uploads=[giant])
+    for number in range(2):
+        move_batch(store, number, worker)
+    bucket.delete("run/done/000001.json")
+    early = finish_run(store, worker)
+
+    outcome = move_batch(store, 1, worker)
+
+    assert (early.completed, early.batches_left) == (1, 1)
+    assert (outcome.files, outcome.bytes, outcome.left) == (0, 5 * MiB + 7, [])
+    assert finish_run(store, worker).whole
+
+
+@pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
+def test_an_older_giant_is_not_taken_for_the_new(
+    plan: Plan, worker: Worker, bucket: Bucket, session: TransferSession
+) -> None:
+    """Even one that was made of as many parts."""
+    pair = S3Object(bucket.name, "in/giant"), S3Object(bucket.name, "out/giant")
+    bucket.put("in/giant", FOUR_PARTS)
+    before = opened(session, pair)
+    move(session, pair, before, 1, 4)
+    finish(session, pair, before)
+    older = bucket.head("out/giant")["ETag"]
+    bucket.put("in/giant", FOUR_PARTS[::-1])
+    left = replace(opened(session, pair), checksum=None)
+    giant = row(bucket, "giant", size=len(FOUR_PARTS), etag=left.etag, continuation=left)
+    store = plan(*ranges(giant, (1, 4)), uploads=[giant])
+    abort_run(store, worker)
+
+    outcome = move_batch(store, 0, worker)
+
+    assert older.endswith('-4"')
+    assert [each.error and each.error.type for each in outcome.left] == [UploadGone.__name__]
+    assert finish_run(store, worker).failed == 2
+
+
 def test_a_giant_overwritten_meanwhile_leaves_nothing(
     plan: Plan, worker: Worker, bucket: Bucket, giant: Row
 ) -> None:
@@ -238,6 +336,54 @@ def test_an_aborted_run_leaves_no_upload(plan: Plan, worker: Worker, bucket: Buc
 
     assert bucket.uploads() == []
     assert not finish_run(store, worker).whole
+
+
+@pytest.fixture
+def late(lab: LabS3, worker: Worker) -> Worker:
+    """A worker that has no time for the second part of an upload."""
+    lab.set_faults([Fault("stall", "UploadPart", part_number=2, seconds=3.0)])
+    return replace(worker, timed=lambda: CONFIG.override({"deadline": 1.0, "multipart": True}))
+
+
+TEXT = b"".join(b"%07d,a line of a text\n" % n for n in range(900_000))
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_ranges_of_a_text_are_continued(
+    lab: LabS3, plan: Plan, worker: Worker, late: Worker, bucket: Bucket
+) -> None:
+    text = replace(listed(bucket, "text", TEXT), destination=f"s3://{bucket.name}/out/")
+    store = plan([replace(text, lines=LineRanges(2, "0-1"))])
+
+    first = move_batch(store, 0, late)
+    lab.set_faults([])
+    second = move_batch(store, 0, worker)
+
+    assert (first.pending, first.fruitless) == (1, 0)
+    assert (second.files, second.left) == (2, [])
+    assert second.requests["CreateMultipartUpload"] == 2
+    assert b"".join(bucket.get(key) for key in sorted(out(bucket))) == TEXT
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_an_aborted_run_leaves_nothing_pending(
+    lab: LabS3, plan: Plan, worker: Worker, late: Worker, bucket: Bucket, session: TransferSession
+) -> None:
+    """A file, a range of a text, and a file in an archive are left with uploads."""
+    file = listed(bucket, "file", FOUR_PARTS)
+    text = replace(listed(bucket, "text", TEXT), destination=f"s3://{bucket.name}/out/")
+    archive = Row(f"s3://{bucket.name}/in/a.zip", f"s3://{bucket.name}/out/a/", entries=Entries())
+    store = plan([file], [replace(text, lines=LineRanges(1, "0"))], [archive])
+    pending = [move_batch(store, number, late).pending for number in range(2)]
+    lab.set_faults([])
+    left = opened(session, (S3Object(bucket.name, "in/file"), S3Object(bucket.name, "out/a/x")))
+    started = RowLeft(0, archive.source, archive.destination, entries=Entries(started={"x": left}))
+    store.write_outcome(BatchOutcome(batch=2, rows=1, left=[started]))
+    uploads = len(bucket.uploads())
+
+    assert abort_run(store, worker) is None
+    assert (pending, uploads, bucket.uploads()) == ([1, 1], 3, [])
 
 
 def test_a_check_refuses_rows_and_settings(plan: Plan, worker: Worker, bucket: Bucket) -> None:

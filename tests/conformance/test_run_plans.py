@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from asyncstream import MiB, S3Prefix, TransferConfig, TransferSession
+from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.runs import counting
 from asyncstream.runs.costs import FREE, Speeds
@@ -134,6 +134,62 @@ def test_planning_twice_changes_nothing(
     assert len(bucket.uploads()) == 1
     abort_run(store, worker)
     assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+@pytest.mark.parametrize("lost", ["progress.json", "run.json", "todo.json"])
+def test_a_plan_killed_at_any_write_keeps_its_batches(
+    store: RunStore,
+    worker: Worker,
+    bucket: Bucket,
+    asked: PlanRequest,
+    lost: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers may have moved some before the plan is repeated: it must not pack them in another way."""
+    fill(bucket, SMALL)
+    write = RunStore.write_json
+
+    def write_until_killed(self: RunStore, place: S3Object, value: Any) -> None:
+        if place.key.endswith(lost):
+            raise KeyboardInterrupt
+        write(self, place, value)
+
+    monkeypatch.setattr(RunStore, "write_json", write_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        plan_run(store, asked, worker)
+    monkeypatch.setattr(RunStore, "write_json", write)
+    described = "run/run.json" in bucket.keys("run/")
+    bucket.put("in/0/later", b"x" * 10_000_000)
+
+    again = plan_run(store, asked, worker)
+
+    assert again.whole
+    assert not described
+    move_all(store, worker)
+    assert copies(bucket).keys() - {"in/0/later"} == SMALL.keys()
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_giant_named_twice_is_cut_once(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    """The other giants are cut, too."""
+    giants = {"in/a": content(52 * MiB, 1), "in/b": content(52 * MiB, 2)}
+    fill(bucket, giants)
+    lines = [
+        json.dumps({"source": f"s3://{bucket.name}/{key}", "size": 52 * MiB}) for key in [*giants, "in/a"]
+    ]
+    bucket.put("list.jsonl", "\n".join(lines).encode())
+    listed = replace(asked, source=f"s3://{bucket.name}/list.jsonl", kind="jsonl", strip="in/")
+
+    progress = plan_run(store, listed, worker)
+
+    assert progress.totals.giants == 2
+    for number in range(progress.totals.batches):
+        move_batch(store, number, worker)
+    assert finish_run(store, worker).completed == 2
+    assert copies(bucket) == giants
 
 
 @pytest.mark.parametrize("server", SERVERS, indirect=True)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from asyncstream import KiB
-from asyncstream.lab.s3 import LabS3
+from asyncstream import InputError, KiB, SourceNotFound, TransferConfig
+from asyncstream.lab.s3 import Fault, LabS3
+from asyncstream.runs import batch_uris, run_batch
 
 from .command_line import Ended, LabWith
 
@@ -120,3 +121,33 @@ def test_wrong_places_are_told_before_any_request(run: Run, lab: LabS3) -> None:
     assert [ended.code for ended in ends] == [2, 2, 2, 2]
     assert "end it with a slash" in ends[0].err
     assert "would be among the files" in ends[1].err
+
+
+def test_a_program_moves_batches_by_their_uris(run: Run, lab: LabS3) -> None:
+    plan(run)
+
+    [uri] = batch_uris("s3://runs/1/")
+    outcome = run_batch(uri)
+
+    assert uri == "s3://runs/1/plan/000000.jsonl"
+    assert (outcome.files, outcome.left) == (FILES, [])
+    assert batch_uris("s3://runs/1/") == []
+    assert run_batch(uri) == outcome
+
+
+def test_a_program_tries_temporary_failures_again(run: Run, lab: LabS3) -> None:
+    plan(run)
+    lab.set_faults(
+        [Fault("refuse", "PutObject", key="y/000003", status=503, code="SlowDown", times=[1, 2, 3])]
+    )
+
+    outcome = run_batch("s3://runs/1/plan/000000.jsonl", config=TransferConfig(max_attempts=2))
+
+    assert (outcome.files, outcome.left, outcome.runs) == (FILES, [], 2)
+
+
+def test_calls_of_runs_name_what_is_wrong(run: Run, lab: LabS3) -> None:
+    with pytest.raises(InputError, match="is not a batch"):
+        run_batch("s3://runs/1/")
+    with pytest.raises(SourceNotFound):
+        batch_uris("s3://runs/never/")

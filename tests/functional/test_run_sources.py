@@ -65,7 +65,7 @@ from asyncstream.runs.places import Run
 from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.planning import plan_run
 from asyncstream.runs.run_store import RunStore
-from asyncstream.runs.running import Worker
+from asyncstream.runs.moving import Worker
 
 endpoint, bucket = sys.argv[1:]
 config = TransferConfig()

@@ -201,7 +201,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 def test_each_batch_is_done_once(site: Site, either_queue: TestQueue, start: Start) -> None:
     for number in range(25):
         site.plan(number, {f"{number:02d}/{name}": 1000 + number for name in "abc"})
-    site.store.write_json(RUN.description, describe(batches=25))
+    site.store.write_json(RUN.description, describe(25))
     enqueue = start(site, "enqueue", RUN.uri, queue=either_queue)
     assert ended(enqueue) == (0, ["25 batches of s3://runs/run/ are in the queue"])
 
@@ -244,9 +244,10 @@ def test_a_planned_run_is_moved_by_workers(site: Site, queue: TestQueue, start: 
 
 
 def test_enqueue_leaves_out_what_is_done(site: Site, queue: TestQueue, start: Start) -> None:
-    for number in range(3):
+    """And batches that a killed plan has left, and the whole one does not have."""
+    for number in range(4):
         site.plan(number, {f"{number}": 10}, exist=number != 1)
-    site.store.write_json(RUN.description, describe(batches=3))
+    site.store.write_json(RUN.description, describe(3))
     assert ended(start(site, "enqueue", RUN.uri))[0] == 0
     assert ended(start(site, "worker", "--once"))[0] == 1
     assert queue.dead().keys() == {encode_body(RUN, 1)}
