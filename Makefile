@@ -38,7 +38,7 @@ test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the S3 conformance 
 	    --ignore tests/conformance/web $(foreach name,$(ABOVE_THE_CLIENT),--ignore-glob 'tests/conformance/test_$(name)*')
 
 # The tests of other ends and of runs: they show the code of files, URLs, archives and plans as unit tests do.
-ENDS := $(patsubst %,tests/conformance/test_%.py,local_files run_batches run_plans shared_uploads unzip web_files)
+ENDS := $(patsubst %,tests/conformance/test_%.py,local_files run_moving run_plans shared_uploads unzip web_files)
 # No other tests: Python 3.11 traces lines at 71 % more CPU (measured: 13.1 s instead of 7.7 s for two files of
 # tests). From 3.12 on, Python monitors them itself.
 MONITORED := import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")

@@ -21,8 +21,8 @@ from asyncstream.runs.pages import Found, Page, Position
 from asyncstream.runs.sources import SourcePlace, archives
 from asyncstream.s3.access import S3Access
 from asyncstream.web import FetchConfig
-from tests.run_sources import found_in, inventory, inventory_csv, inventory_row, left_out_of, read_some
 from tests.servers import Bucket, S3Server
+from tests.source_builders import found_in, inventory, inventory_csv, inventory_row, left_out_of, read_some
 
 pytestmark = pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
 

@@ -50,7 +50,7 @@ def test_an_odd_number_fails_with_the_last_piece(text: bytes, data: st.DataObjec
 
 
 @pytest.mark.parametrize(("text", "even"), [(b'a,"b\nc","d"\n', True), (b'a,"b\nc","d\n', False)])
-def test_a_piece_that_broke_goes_on_where_it_ended(text: bytes, even: bool) -> None:
+def test_a_piece_that_broke_continues_where_it_ended(text: bytes, even: bool) -> None:
     counts = QuoteCount("text", len(text))
     reached = len(drive(read(counts, text, 0, len(text), most=4)))
     assert 0 < reached < len(text)

@@ -23,7 +23,7 @@ from asyncstream.retry import Retrying
 from asyncstream.runs.descriptions import SourceKind
 from asyncstream.runs.pages import Found, Page
 from asyncstream.runs.sources import SourcePlace, chunks, row_parsers
-from tests.run_sources import (
+from tests.source_builders import (
     SCHEMA,
     ListedBucket,
     found_in,

@@ -20,8 +20,15 @@ from asyncstream.runs.pages import Found, Page
 from asyncstream.s3.access import S3Access
 from asyncstream.units import MiB
 from tests.lacking import lacking
-from tests.run_sources import found_in, inventory, inventory_csv, inventory_row, left_out_of, read_with_stops
 from tests.servers import Bucket, LabServer
+from tests.source_builders import (
+    found_in,
+    inventory,
+    inventory_csv,
+    inventory_row,
+    left_out_of,
+    read_with_stops,
+)
 
 ROOT = Path(__file__).parents[2]
 ROWS = int(os.environ.get("INVENTORY_ROWS", "300000"))

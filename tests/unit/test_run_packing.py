@@ -103,7 +103,7 @@ def test_only_a_single_row_takes_longer_than_its_target(sizes: list[int | None],
 
 
 @given(LISTS, FUNCTIONS, st.integers(0, 60), st.floats(0, 1))
-def test_a_packer_goes_on_from_its_saved_state(
+def test_a_packer_continues_from_its_saved_state(
     sizes: list[int | None], functions: int, pause: int, share: float
 ) -> None:
     """The state goes through JSON after `pause` rows."""
