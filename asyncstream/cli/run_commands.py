@@ -25,7 +25,10 @@ def enqueue(options: argparse.Namespace) -> int:
         _open_store_session(options) as session,
     ):
         sent = enqueue(RunStore(run, session, lambda: config), queue.send_all)
-    _say(f"{sent:,} batches of {run.uri} are in the queue")
+    if sent:
+        _say(f"{sent:,} batches of {run.uri} are in the queue")
+    else:
+        _say(f"all batches of {run.uri} are done: none was sent")
     return 0
 
 

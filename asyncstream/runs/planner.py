@@ -163,7 +163,8 @@ class Planner:
         assert isinstance(place, S3Object)  # noqa: S101 - the kind has an object
         found = await ends.retrying.run(partial(ends.source_of(place).head, place, None))
         for row, cost, ranges in rows_of_lines(self._asked, found.size, found.etag):
-            self.packer.count_entries(ranges, found.size * ranges // _ranges_of(row), 0, gets=2 * ranges)
+            share = -(-found.size // _ranges_of(row))
+            self.packer.count_entries(ranges, found.size * ranges // _ranges_of(row), share, gets=2 * ranges)
             self.closed += self.packer.add(row, cost)
 
     def _count_requests(self, ends: Ends, before: dict[str, int]) -> None:
