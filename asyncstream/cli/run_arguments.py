@@ -12,10 +12,11 @@ from asyncstream.runs.descriptions import SourceKind
 PLAN_HELP = """\
 Write what to copy as batches under s3://bucket/RUN/, for many workers to move.
 
-A batch takes a worker about a minute. Files that take longer than half of that are cut into parts, which
-several workers move. Then run the batches: on one machine by `asyncstream run RUN`, on many by `--shard`, by
-an array of AWS Batch or Kubernetes jobs, by `asyncstream enqueue` and `asyncstream worker`, or by the state
-machine of deploy/template.yaml. `asyncstream finish RUN` completes the run, and says what is left.
+A batch takes a worker about a minute, and ten seconds in small runs. Files that take longer than half a
+minute are cut into parts, which several workers move. Then run the batches: on one machine by `asyncstream
+run RUN`, on many by `--shard`, by an array of AWS Batch or Kubernetes jobs, by `asyncstream enqueue` and
+`asyncstream worker`, or by the state machine of deploy/template.yaml. `asyncstream finish RUN` completes the
+run, and says what is left.
 
 SOURCE is a prefix; with --kind, the manifest.json of an S3 Inventory, a list of files (JSON Lines or CSV with
 the fields source, destination, size, etag, version_id), a ZIP archive, or a text to cut at line ends."""
@@ -30,14 +31,19 @@ Move batches of a run: all that are not done, one with --batch, or a share of th
 
 Without --batch and --shard, it reads AWS_BATCH_JOB_ARRAY_INDEX or JOB_COMPLETION_INDEX, which AWS Batch and
 Kubernetes set for each job of an array, and moves the batch of this number. A batch that is done is not moved
-again. The exit code is 1 if files are left; run the same command again for these."""
+again. The exit code is 1 if files are left: their names and the reasons are printed. Run the same command
+again for these. It is 130 after Ctrl-C or SIGTERM."""
 
 FINISH_HELP = """\
 Complete the giant files of a run whose parts are all there, and say what is left.
 
-It can be repeated. The exit code is 0 if all files of the run are at their destinations."""
+It can be repeated, also while workers run, to see how far they are. The exit code is 0 if all files of the
+run are at their destinations, and 1 if not."""
 
-ABORT_HELP = "Drop the unfinished uploads of a run. Files that are whole stay."
+ABORT_HELP = """\
+Drop the unfinished uploads of a run. Files that are whole stay.
+
+Stop its workers first. The run cannot complete its giant files afterwards: plan it at a new place."""
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -107,15 +113,31 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=50,
         metavar="N",
-        help="most workers at once; default: %(default)s",
+        help="most workers at once, up to 10,000; default: %(default)s",
     )
-    add("--memory", type=int, default=512, metavar="MB", help="memory of a worker; default: %(default)s")
+    add(
+        "--memory",
+        type=int,
+        default=512,
+        metavar="MB",
+        help="memory of a worker, from 128; default: %(default)s",
+    )
     add("--concurrency", type=int, default=10, metavar="N", help="slots of a worker; default: %(default)s")
-    add("--strip", metavar="PREFIX", help="start of the keys that DESTINATION replaces; default: SOURCE's")
+    add(
+        "--strip",
+        metavar="PREFIX",
+        help="start of the keys that DESTINATION replaces; default: SOURCE's prefix, and nothing for "
+        "inventories and lists",
+    )
     add("--select", default="*", metavar="PATTERN", help="with zip: which files, such as '*.csv'")
     add("--ranges", type=int, default=0, metavar="N", help="with lines: number of ranges; default: by size")
     add("--header", action="store_true", help="with lines: put the first line at the start of each range")
-    add("--join", default="", metavar="URI", help="with lines: put the ranges together into this object")
+    add(
+        "--join",
+        default="",
+        metavar="URI",
+        help="with lines: have `finish` put the ranges together into this object, with the header once",
+    )
 
 
 def _add_access(parser: argparse.ArgumentParser) -> None:

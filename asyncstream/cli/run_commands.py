@@ -14,7 +14,7 @@ from asyncstream import prices
 from asyncstream.cli.ends import open_store_session, read_access
 from asyncstream.cli.output import say
 from asyncstream.cli.transfer_arguments import LIMITS, given_settings
-from asyncstream.errors import InputError
+from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.runs.calibration import calibrate
@@ -24,7 +24,7 @@ from asyncstream.runs.estimating import estimate as estimate_totals
 from asyncstream.runs.estimating import render
 from asyncstream.runs.finishing import abort_run, finish_run, left_batches
 from asyncstream.runs.moving import Worker, move_to_end
-from asyncstream.runs.outcomes import BatchOutcome
+from asyncstream.runs.outcomes import BatchOutcome, RowLeft
 from asyncstream.runs.places import Run
 from asyncstream.runs.plan_requests import PlanRequest
 from asyncstream.runs.planning import plan_run
@@ -32,6 +32,8 @@ from asyncstream.runs.run_store import RunStore
 from asyncstream.units import rounded
 
 OK, FAILED = 0, 1
+# Failures that `run` names of each batch.
+MOST_SAID = 10
 # What AWS Batch and Kubernetes call the number of a job in its array.
 _ARRAY_INDEXES = ("AWS_BATCH_JOB_ARRAY_INDEX", "JOB_COMPLETION_INDEX")
 
@@ -44,7 +46,8 @@ def plan(options: argparse.Namespace) -> int:
         progress = plan_run(store, asked, worker)
     totals = progress.totals
     left_out = "".join(
-        f", {number:,} {reason} left out" for reason, number in sorted(totals.left_out.items())
+        f", {number:,} {reason.replace('_', ' ')} left out"
+        for reason, number in sorted(totals.left_out.items())
     )
     say(
         f"{totals.files:,} files, {rounded(totals.bytes)}, in {totals.batches:,} batches, {totals.giants:,} "
@@ -63,6 +66,8 @@ def estimate(options: argparse.Namespace) -> int:
     asked = _asked(options, speeds, settings)
     with _open_worker(options) as worker:
         progress = count_run(asked, worker)
+    if not progress.totals.files:
+        raise NothingToTransfer(f"nothing is stored under {asked.source}")
     print(render(estimate_totals(progress.totals, asked.functions, speeds, table)))  # noqa: T201 - the result
     return OK
 
@@ -76,6 +81,10 @@ def run(options: argparse.Namespace) -> int:
     with _open(options) as (store, worker):
         chosen = _batches(store, number) if share is None else _shard(store, *share)
         outcomes = [_move(store, number, worker) for number in chosen]
+    if not outcomes:
+        which = "of this shard " if share else ""
+        say(f"all batches {which}are done: next, asyncstream finish {store.run.uri}")
+        return OK
     left = sum(len(outcome.left) for outcome in outcomes)
     say(f"{len(outcomes):,} batches, {left:,} files left")
     return FAILED if left else OK
@@ -86,12 +95,13 @@ def finish(options: argparse.Namespace) -> int:
     with _open(options) as (store, worker):
         report = finish_run(store, worker)
     for failed in report.failures:
-        error = failed.error
-        say(f"FAILED  {failed.source} -> {failed.destination}: {error and f'{error.type}: {error.message}'}")
+        _say_failed(failed)
     say(
         f"{report.batches - report.batches_left:,} of {report.batches:,} batches done, {report.completed:,} "
         f"giant files complete, {report.failed:,} failures"
     )
+    if report.batches_left:
+        say(f"{report.batches_left:,} batches are not done: run asyncstream run {store.run.uri}")
     return OK if report.whole else FAILED
 
 
@@ -110,7 +120,16 @@ def _move(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
         f"batch {number}: {outcome.files:,} files, {rounded(outcome.bytes)}, {outcome.seconds:.1f} s, "
         f"{len(outcome.left):,} left"
     )
+    for failed in outcome.failed[:MOST_SAID]:
+        _say_failed(failed)
+    if len(outcome.failed) > MOST_SAID:
+        say(f"and {len(outcome.failed) - MOST_SAID:,} more, named in {store.run.left(number)}")
     return outcome
+
+
+def _say_failed(failed: RowLeft) -> None:
+    reason = "" if failed.error is None else f": {failed.error.type}: {failed.error.message}"
+    say(f"FAILED  {failed.source} -> {failed.destination}{reason}")
 
 
 def _batches(store: RunStore, number: int | None) -> list[int]:

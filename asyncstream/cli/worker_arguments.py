@@ -22,7 +22,8 @@ batch.
 
 SIGTERM or Ctrl-C ends it: files stop where they are, the outcome is written, and the message becomes visible
 at once. A second signal ends it at once. Exit codes are then 143 and 130. With --once, the exit code is 1 if
-a message went to the dead letters, or stays in the queue.
+a message went to the dead letters, or stays in the queue. It does not wait for messages that are hidden: if
+another worker was killed, start it again after --visibility. `asyncstream finish RUN` says what is left.
 
 Environment variables such as ASYNCSTREAM_MAX_CONCURRENCY set the defaults of these settings."""
 
@@ -50,7 +51,7 @@ def add_worker(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="s3://bucket/RUN/, the only run whose batches are allowed; it may transform by your function",
     )
-    add("--once", action="store_true", help="end when the queue is empty, instead of waiting for ever")
+    add("--once", action="store_true", help="end when no message is visible, instead of waiting for ever")
     add(
         "--visibility",
         type=int,
@@ -77,5 +78,5 @@ def _add_queue(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sqs-endpoint-url",
         metavar="URL",
-        help="URL of an SQS other than AWS's; default: AWS_ENDPOINT_URL_SQS",
+        help="URL of an SQS other than AWS's; default: AWS_ENDPOINT_URL_SQS, then AWS_ENDPOINT_URL",
     )

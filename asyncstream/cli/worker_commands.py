@@ -26,7 +26,10 @@ def enqueue(options: argparse.Namespace) -> int:
         open_store_session(options) as session,
     ):
         sent = enqueue(RunStore(run, session, lambda: config), queue.send_all)
-    say(f"{sent:,} batches of {run.uri} are in the queue")
+    if sent:
+        say(f"{sent:,} batches of {run.uri} are in the queue")
+    else:
+        say(f"all batches of {run.uri} are done: none was sent")
     return 0
 
 

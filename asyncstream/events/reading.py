@@ -1,7 +1,7 @@
 """Convert an event's JSON to a type, with errors that say where the event is wrong.
 
 An event may contain a customer's encryption key (`extra_args`), in the right place or elsewhere. So error
-messages never repeat a whole value of an event: `runs.shown` returns short texts and numbers only, and
+messages never repeat a whole value of an event: `shown` returns short texts and numbers only, and
 `without_keys` removes keys from values that a reply returns.
 """
 

@@ -56,6 +56,7 @@ def count_run(asked: PlanRequest, worker: Worker) -> PlanProgress:
         InputError: the request is wrong, or a list is malformed.
         AsyncstreamError: the source could not be read.
     """
+    asked.check()
     progress = PlanProgress(asked=asked)
     plan = PlanCounter(progress, worker)
     while not progress.whole and not plan.out_of_time:
@@ -177,7 +178,8 @@ class PlanCounter:
         assert isinstance(place, S3Object)  # noqa: S101 - the kind has an object
         found = await ends.retrying.run(partial(ends.source_of(place).head, place, None))
         for row, cost, ranges in rows_of_lines(self._asked, found.size, found.etag):
-            self.packer.count_entries(ranges, found.size * ranges // _ranges_of(row), 0, gets=2 * ranges)
+            share = -(-found.size // _ranges_of(row))
+            self.packer.count_entries(ranges, found.size * ranges // _ranges_of(row), share, gets=2 * ranges)
             self.closed += self.packer.add(row, cost)
 
     def _count_requests(self, ends: Ends, before: dict[str, int]) -> None:

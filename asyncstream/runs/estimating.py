@@ -247,6 +247,7 @@ def _pages(count: int) -> int:
 def render(found: Estimate) -> str:
     """Return an estimate as lines for a terminal."""
     seconds, dollars = found.seconds, found.dollars
+    unit, unit_name = (60, "minutes") if seconds.total >= 60 else (1, "seconds")
     lines = [
         ("files", f"{found.files:,} of {rounded(found.bytes)}, the largest {rounded(found.largest)}"),
         ("batches", f"{found.batches:,} for {found.functions:,} functions of {found.memory_mb:,} MB"),
@@ -257,13 +258,13 @@ def render(found: Estimate) -> str:
         reasons = (f"{count:,} {reason.replace('_', ' ')}" for reason, count in found.left_out.items())
         lines.append(("left out", ", ".join(reasons)))
     lines += [
-        ("time", f"{_minutes(seconds.total)} minutes"),
-        ("  plan", _minutes(seconds.plan)),
-        ("  start", _minutes(seconds.start)),
-        ("  moving bytes", _minutes(seconds.moving)),
-        ("  between batches", _minutes(seconds.handing_out)),
-        ("  last batches", _minutes(seconds.tail)),
-        ("  finish", _minutes(seconds.finish)),
+        ("time", f"{seconds.total / unit:,.1f} {unit_name}"),
+        ("  plan", f"{seconds.plan / unit:,.1f}"),
+        ("  start", f"{seconds.start / unit:,.1f}"),
+        ("  moving bytes", f"{seconds.moving / unit:,.1f}"),
+        ("  between batches", f"{seconds.handing_out / unit:,.1f}"),
+        ("  last batches", f"{seconds.tail / unit:,.1f}"),
+        ("  finish", f"{seconds.finish / unit:,.1f}"),
         ("cost", f"{_usd(dollars.total)} USD"),
         ("  S3 requests", _usd(dollars.requests)),
         ("  Lambda compute", _usd(dollars.compute)),
@@ -279,10 +280,6 @@ def render(found: Estimate) -> str:
         f"{name:<{width}}{text:>{figures}}" if name.startswith("  ") else f"{name:<{width}}{text}"
         for name, text in lines
     )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:,.1f}"
 
 
 def _usd(usd: float) -> str:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded
 from asyncstream.locations import Concat, S3Object, S3Prefix
+from asyncstream.locations.lines import range_name
 from asyncstream.objects import MultipartUpload
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.shared_uploads import FinishTasks
@@ -211,12 +212,17 @@ def _finish_list(
 
 def _join(description: Description, worker: Worker, found: _Failures) -> str:
     """Put the ranges of a text together, and return the object's URI; empty if that failed."""
-    ranges = S3Prefix.from_uri(description.destination)
+    folder = S3Prefix.from_uri(description.destination)
+    ranges = S3Prefix(folder.bucket, folder.prefix + range_name(0).rstrip("0"))
+    # The folder may hold other objects, and ranges of an earlier run that had more of them.
+    own = {folder.prefix + range_name(number) for number in range(description.totals.files)}
     header: Literal["all", "first"] = "first" if description.header else "all"
     target = Concat(S3Object.from_uri(description.join), header=header, copy_parts=True)
     config = worker.timed().override({"at_deadline": "fail"})
     try:
-        report = worker.session.transfer([(ranges, target)], config)
+        listed = worker.session.list_objects(ranges, config)
+        members = sorted((each for each in listed if each.key in own), key=lambda each: each.key)
+        report = worker.session.transfer([(members, target)], config)
     except AsyncstreamError as error:
         found.add(RowLeft(0, ranges.uri, description.join, RowError.of(error)))
         return ""

@@ -18,6 +18,8 @@ from asyncstream.runs.unzipping import Entries, folder_of, is_archive
 MOST_FUNCTIONS = 10_000
 # Ranges of a text share a row up to this many bytes: a file alone takes over half a minute from there on.
 _ROW_OF_LINES = 1_500_000_000
+# AWS Lambda developer guide, "Configure Lambda function memory": the least. Less holds no Python with an SDK.
+LEAST_MEMORY_MB = 128
 
 
 class PlanRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -95,6 +97,28 @@ class PlanRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     def cuts(self) -> bool:
         """Whether giant files are cut into ranges: the output of a transform has no known size."""
         return not self.settings.get("transform")
+
+    def check(self) -> None:
+        """Check what the types do not: a request need not come from JSON, where msgspec checks the bounds.
+
+        Raises:
+            InputError: a number is out of bounds, or a field is for another kind.
+        """
+        for name, value, least, most in (
+            ("functions", self.functions, 1, MOST_FUNCTIONS),
+            ("memory", self.speeds.memory_mb, LEAST_MEMORY_MB, None),
+            ("concurrency", self.speeds.slots, 1, None),
+            ("ranges", self.ranges, 0, MOST_RANGES),
+        ):
+            if value < least:
+                raise InputError(f"{name}={value:,} must be at least {least:,}")
+            if most is not None and value > most:
+                raise InputError(f"{name}={value:,} must be at most {most:,}")
+        for name in ("join", "header", "ranges"):
+            if getattr(self, name) and self.kind != "lines":
+                raise InputError(
+                    f"`{name}` is for the ranges of a text, and {self.source} is of kind {self.kind}"
+                )
 
     def same_as(self, other: "PlanRequest") -> bool:
         """Whether both ask for the same batches."""

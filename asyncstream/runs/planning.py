@@ -41,6 +41,7 @@ def plan_run(store: RunStore, asked: PlanRequest, worker: Worker) -> PlanProgres
         NothingToTransfer: there is nothing to copy.
         AsyncstreamError: the source could not be read, or the plan not be written.
     """
+    asked.check()
     _check(store, asked, worker)
     progress = _earlier(store, asked) or PlanProgress(asked=asked)
     plan = PlanWriter(store, progress, worker)
@@ -71,8 +72,6 @@ def _check(store: RunStore, asked: PlanRequest, worker: Worker) -> None:
     worker.timed().override(asked.settings)
     if asked.kind == "prefix" and store.run.uri.startswith(asked.source):
         raise InputError(f"the run {store.run.uri} would be among the files of {asked.source}: name another")
-    if asked.join and asked.kind != "lines":
-        raise InputError(f"`join` is for the ranges of a text, and {asked.source} is of kind {asked.kind}")
 
 
 def _earlier(store: RunStore, asked: PlanRequest) -> PlanProgress | None:
@@ -83,7 +82,9 @@ def _earlier(store: RunStore, asked: PlanRequest) -> PlanProgress | None:
     """
     earlier = store.read_progress(PlanProgress)
     if earlier is not None and not earlier.asked.same_as(asked):
-        raise InputError(f"{store.run.uri} has another run: name a new place")
+        raise InputError(
+            f"{store.run.uri} has another run, of another source, destination or options: name a new place"
+        )
     return earlier
 
 

@@ -82,7 +82,13 @@ class RunStore:
             InputError: it is malformed.
         """
         place = self.run.description
-        return decode_description(self._read(place), place)
+        content = self._find(place)
+        if content is None:
+            raise SourceNotFound(
+                f"{self.run.uri} has no whole plan, because {place} does not exist: plan the run first, "
+                "or name the place of another"
+            )
+        return decode_description(content, place)
 
     def is_described(self) -> bool:
         """Return whether the plan is whole, as its description shows."""

@@ -35,7 +35,7 @@ def parse_listing(document: bytes) -> dict[str, Any] | None:
 
 
 def _root(document: bytes) -> Element:
-    # S3 and its users always mean UTF-8, even if a document declares another encoding, and so does botocore.
+    # S3 and its users always mean UTF-8, also if a document declares another encoding, as for botocore.
     parser = XMLParser(target=TreeBuilder(), encoding="utf-8")  # noqa: S314
     parser.feed(document)
     root: Element = parser.close()

@@ -46,7 +46,7 @@ def test_what_was_moved_is_not_moved_again(run: Run, lab: LabS3) -> None:
     again = run("run", "s3://runs/1/")
     named = run("run", "s3://runs/1/", "--batch", "0")
 
-    assert "0 batches" in again.err
+    assert again.err == "all batches are done: next, asyncstream finish s3://runs/1/\n"
     assert named.code == 0
     assert "PutObject" not in lab.stats()["operations"]
 
@@ -58,9 +58,10 @@ def test_shards_share_the_batches(run: Run, lab: LabS3) -> None:
     unfinished = run("finish", "s3://runs/1/")
     own = run("run", "s3://runs/1/", "--shard", "0/2")
 
-    assert "0 batches" in other.err
+    assert other.err == "all batches of this shard are done: next, asyncstream finish s3://runs/1/\n"
     assert (unfinished.code, own.code) == (1, 0)
     assert "0 of 1 batches done" in unfinished.err
+    assert "1 batches are not done: run asyncstream run s3://runs/1/" in unfinished.err
     assert run("finish", "s3://runs/1/").code == 0
 
 
@@ -89,8 +90,60 @@ def test_files_that_fail_are_named(run: Run, lab: LabS3) -> None:
     finished = run("finish", "s3://runs/1/")
 
     assert (moved.code, finished.code) == (1, 1)
-    assert "FAILED  s3://sources/x/000007 -> s3://copies/y/000007: SourceNotFound" in finished.err
+    for said in (moved.err, finished.err):
+        assert "FAILED  s3://sources/x/000007 -> s3://copies/y/000007: SourceNotFound" in said
     assert len(lab.checksums("copies", "y/")) == FILES - 1
+
+
+def test_many_files_that_fail_are_named_in_part(run: Run, lab: LabS3) -> None:
+    plan(run)
+    lab.discard("sources", "x/")
+
+    moved = run("run", "s3://runs/1/")
+
+    assert moved.code == 1
+    assert moved.err.count("FAILED") == 10
+    assert "30 more, named in s3://runs/1/left/000000.json" in moved.err
+
+
+@pytest.mark.parametrize("command", ["run", "finish", "abort"])
+def test_a_run_that_was_not_planned_is_told(run: Run, lab: LabS3, command: str) -> None:
+    ended = run(command, "s3://runs/never/")
+
+    assert ended.code == 1
+    assert "s3://runs/never/ has no whole plan" in ended.err
+
+
+def test_an_estimate_of_nothing_is_an_error(run: Run, lab: LabS3) -> None:
+    ended = run("estimate", "s3://sources/none/", "s3://copies/y/")
+
+    assert ended.code == 2
+    assert "nothing is stored under s3://sources/none/" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--functions", "10001"], "functions=10,001 must be at most 10,000"),
+        (["--functions", "0"], "functions=0 must be at least 1"),
+        (["--memory", "127"], "memory=127 must be at least 128"),
+        (["--concurrency", "0"], "concurrency=0 must be at least 1"),
+        (["--kind", "lines", "--ranges", "10001"], "ranges=10,001 must be at most 10,000"),
+        (["--header"], "`header` is for the ranges of a text"),
+        (["--ranges", "3"], "`ranges` is for the ranges of a text"),
+    ],
+)
+def test_wrong_options_are_told_before_any_request(
+    run: Run, lab: LabS3, options: list[str], said: str
+) -> None:
+    lab.reset_stats()
+    planned = plan(run, *options)
+    counted = run("estimate", "s3://sources/x/", "s3://copies/y/", *options)
+
+    assert (planned.code, counted.code) == (2, 2)
+    assert said in planned.err
+    assert said in counted.err
+    assert not lab.stats()["operations"]
 
 
 def test_an_estimate_writes_nothing(run: Run, lab: LabS3) -> None:

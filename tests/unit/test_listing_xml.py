@@ -32,7 +32,7 @@ ERRORS = (AsyncstreamError, AttributeError, KeyError, TypeError, ValueError)
 _ADDRESS = re.compile(" at 0x[0-9a-f]+")
 FIELDS = ("Key", "Size", "ETag", "LastModified", "StorageClass", "Prefix")
 
-# All of XML 1.0, also what a document must write as an entity, and what is two units of UTF-16.
+# All characters of XML 1.0, also what a document must write as an entity, and what is two units of UTF-16.
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\ufffe\uffff", exclude_categories=["Cc", "Cs"])
 KEYS = st.text(st.one_of(CHARACTERS, st.sampled_from("\t\n\r&<>%+/\"'\U0001f600")), max_size=12)
 SIZES = st.one_of(st.integers(-1, 10**30).map(str), st.sampled_from(["", " 7 ", "x", "1_0", "9" * 5000]))
@@ -121,7 +121,7 @@ class Listings:
             page = self.call()
         except ERRORS as error:
             return repr(error)
-        # botocore makes a list of elements of two keys in a row.
+        # If a row has two keys, botocore makes a list of elements.
         return _ADDRESS.sub("", repr((only_read(page), read(page))))
 
     def listed_by_botocore(self) -> str:

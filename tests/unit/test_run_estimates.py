@@ -263,6 +263,14 @@ def test_an_estimate_is_shown_in_plain_words() -> None:
     assert shown["cost"].endswith(" USD")
 
 
+def test_a_time_under_a_minute_is_shown_in_seconds() -> None:
+    found = estimate(Totals(files=1, batches=1, puts=1, gets=1, pace=[(1, 1.0)]), 1, SPEEDS, PRICES)
+    shown = dict(lines_of(render(found)))
+
+    assert shown["time"] == f"{found.seconds.total:.1f} seconds"
+    assert shown["start"] == f"{found.seconds.start:.1f}"
+
+
 def test_figures_of_the_parts_end_in_one_column() -> None:
     text = render(estimate(TOTALS, 30, SPEEDS, PRICES))
     assert len({len(line) for line in text.splitlines() if line.startswith("  ")}) == 1
