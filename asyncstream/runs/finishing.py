@@ -194,7 +194,7 @@ def _finish_list(
         pair: row.continuation for pair, row in zip(pairs, rows, strict=True) if row.continuation
     }
     try:
-        config = worker.timed().override({**description.settings, "at_deadline": "pending"})
+        config = worker.config(description.settings)
         step = Step(notice=worker.notice, tasks=FinishTasks)
         report = worker.session.transfer_step(pairs, config, step, continuations)
     except DeadlineExceeded:
