@@ -214,7 +214,9 @@ def _join(description: Description, worker: Worker, found: _Failures) -> str:
     ranges = S3Prefix.from_uri(description.destination)
     header: Literal["all", "first"] = "first" if description.header else "all"
     target = Concat(S3Object.from_uri(description.join), header=header, copy_parts=True)
-    config = worker.timed().override({"at_deadline": "fail"})
+    # The ranges were transformed, and an object of an earlier last step is overwritten.
+    own = {"transform": None, "if_exists": "overwrite"}
+    config = worker.config({**description.settings, **own}).override({"at_deadline": "fail"})
     try:
         report = worker.session.transfer([(ranges, target)], config)
     except AsyncstreamError as error:
