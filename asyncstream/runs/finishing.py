@@ -195,7 +195,7 @@ def _finish_list(
         pair: row.continuation for pair, row in zip(pairs, rows, strict=True) if row.continuation
     }
     try:
-        config = worker.timed().override({**description.settings, "at_deadline": "pending"})
+        config = worker.config(description.settings)
         step = Step(notice=worker.notice, tasks=FinishTasks)
         report = worker.session.transfer_step(pairs, config, step, continuations)
     except DeadlineExceeded:
@@ -218,7 +218,9 @@ def _join(description: Description, worker: Worker, found: _Failures) -> str:
     own = {folder.prefix + range_name(number) for number in range(description.totals.files)}
     header: Literal["all", "first"] = "first" if description.header else "all"
     target = Concat(S3Object.from_uri(description.join), header=header, copy_parts=True)
-    config = worker.timed().override({"at_deadline": "fail"})
+    # The ranges were transformed, and an object of an earlier last step is overwritten.
+    own = {"transform": None, "if_exists": "overwrite"}
+    config = worker.config({**description.settings, **own}).override({"at_deadline": "fail"})
     try:
         listed = worker.session.list_objects(ranges, config)
         members = sorted((each for each in listed if each.key in own), key=lambda each: each.key)

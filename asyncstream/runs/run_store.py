@@ -10,6 +10,7 @@ from asyncstream.errors import InputError, SourceNotFound
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
+from asyncstream.runs.decoding import decode
 from asyncstream.runs.descriptions import Description, decode_description
 from asyncstream.runs.outcomes import OUTCOME_TYPE, BatchOutcome, decode_outcome
 from asyncstream.runs.places import Run
@@ -104,7 +105,7 @@ class RunStore:
         if content is None:
             return None
         try:
-            return msgspec.json.decode(content, type=kind)
+            return decode(msgspec.json.Decoder(kind).decode, content)
         except msgspec.DecodeError as error:
             raise InputError(f"{self.run.progress}: {error}: plan the run at another place") from None
 
