@@ -203,7 +203,7 @@ def _open(options: argparse.Namespace) -> Iterator[tuple[RunStore, Worker]]:
     with ExitStack() as stack:
         worker = stack.enter_context(_open_worker(options))
         kept = TransferSession(
-            "sequential", endpoint_url=options.endpoint_url, source=access, destination=access
+            options.engine, endpoint_url=options.endpoint_url, source=access, destination=access
         )
         run = Run.from_uri(options.run_prefix)
         yield RunStore(run, stack.enter_context(kept), worker.timed), worker
