@@ -2,6 +2,7 @@
 
 import argparse
 
+from asyncstream.engines import EngineName
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access
 
@@ -54,7 +55,7 @@ def read_access(options: argparse.Namespace, end: str) -> S3Access:
     )
 
 
-def open_store_session(options: argparse.Namespace) -> TransferSession:
+def open_store_session(options: argparse.Namespace, engine: EngineName = "sequential") -> TransferSession:
     """Return a session for the objects of a run, which are at the end of the destination."""
     access = read_access(options, "destination")
-    return TransferSession("sequential", endpoint_url=options.endpoint_url, source=access, destination=access)
+    return TransferSession(engine, endpoint_url=options.endpoint_url, source=access, destination=access)

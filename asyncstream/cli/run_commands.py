@@ -198,7 +198,7 @@ def _asked(options: argparse.Namespace, speeds: Speeds, settings: dict[str, obje
 @contextmanager
 def _open(options: argparse.Namespace) -> Iterator[tuple[RunStore, Worker]]:
     """Provide the run, whose objects are at the end of the destination, and what moves files."""
-    with _open_worker(options) as worker, open_store_session(options) as session:
+    with _open_worker(options) as worker, open_store_session(options, options.engine) as session:
         yield RunStore(Run.from_uri(options.run_prefix), session, worker.timed), worker
 
 

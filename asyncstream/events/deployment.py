@@ -141,7 +141,7 @@ class Deployment(Struct, frozen=True):
         Raises:
             InputError: `transform` names another function.
         """
-        for name in (settings.get("transform") or "").split(","):
+        for name in str(settings.get("transform") or "").split(","):
             if ":" in name and self.transforms is not None and name not in self.transforms:
                 raise InputError(
                     f"an event may not name the transform {name!r}: use a built-in transform or a function "

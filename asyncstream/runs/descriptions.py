@@ -1,19 +1,23 @@
 """`Description`: what a run is, in `run.json`; and `Totals`, what a plan counts. Does no I/O."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
 from asyncstream.runs.costs import FREE, Cost
+from asyncstream.runs.decoding import decode
 
 # What a plan is made of: all objects under a prefix, the manifest of an S3 Inventory, a list of files, a ZIP
 # archive, or one text to cut at line ends.
 SourceKind = Literal["prefix", "inventory", "jsonl", "csv", "zip", "lines"]
 FORMAT = 1
 MOST_PACES = 256
+# With a minute each, one worker takes 19 years.
+MOST_BATCHES = 10_000_000
+_Number = Annotated[int, Meta(ge=0, le=MOST_BATCHES)]
 
 
 class Totals(Struct, kw_only=True, omit_defaults=True):
@@ -45,14 +49,14 @@ class Totals(Struct, kw_only=True, omit_defaults=True):
     bytes: int = 0
     largest: int = 0
     left_out: dict[str, int] = {}
-    batches: int = 0
+    batches: _Number = 0
     giants: int = 0
     ranges: int = 0
     puts: int = 0
     uploads: int = 0
     parts: int = 0
     gets: int = 0
-    upload_lists: int = 0
+    upload_lists: _Number = 0
     source_lists: int = 0
     source_gets: int = 0
     seconds: float = 0.0
@@ -107,6 +111,9 @@ class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
     header: bool = False
 
 
+_decoder = msgspec.json.Decoder(Description)
+
+
 def decode_description(content: bytes, name: object) -> Description:
     """Return the description of a run.
 
@@ -114,7 +121,7 @@ def decode_description(content: bytes, name: object) -> Description:
         InputError: it is not one, or of another version of asyncstream.
     """
     try:
-        found = msgspec.json.decode(content, type=Description)
+        found = decode(_decoder.decode, content)
     except msgspec.DecodeError as error:
         raise InputError(f"{name} does not describe a run: {error}") from None
     if found.format != FORMAT:

@@ -11,6 +11,7 @@ from asyncstream.locations import Concat, S3Object, S3Prefix
 from asyncstream.locations.lines import range_name
 from asyncstream.objects import MultipartUpload
 from asyncstream.pipeline.run import Step
+from asyncstream.pipeline.session import TransferSession
 from asyncstream.pipeline.shared_uploads import FinishTasks
 from asyncstream.runs.descriptions import Description
 from asyncstream.runs.moving import Worker, left_rows
@@ -81,7 +82,7 @@ def finish_run(store: RunStore, worker: Worker, first_list: int = 0) -> FinishRe
         completed += ended
     joined = ""
     if description.join and not left:
-        joined = _join(description, worker, found)
+        joined = _join(description, worker, store.session, found)
     return found.report(description, left, completed, joined=joined)
 
 
@@ -195,7 +196,7 @@ def _finish_list(
         pair: row.continuation for pair, row in zip(pairs, rows, strict=True) if row.continuation
     }
     try:
-        config = worker.timed().override({**description.settings, "at_deadline": "pending"})
+        config = worker.config(description.settings)
         step = Step(notice=worker.notice, tasks=FinishTasks)
         report = worker.session.transfer_step(pairs, config, step, continuations)
     except DeadlineExceeded:
@@ -210,19 +211,24 @@ def _finish_list(
     return report.count("copied") + report.count("skipped")
 
 
-def _join(description: Description, worker: Worker, found: _Failures) -> str:
-    """Put the ranges of a text together, and return the object's URI; empty if that failed."""
+def _join(description: Description, worker: Worker, session: TransferSession, found: _Failures) -> str:
+    """Put the ranges of a text together, and return the object's URI; empty if that failed.
+
+    Both ends of the session are that of the destination, where the ranges are.
+    """
     folder = S3Prefix.from_uri(description.destination)
     ranges = S3Prefix(folder.bucket, folder.prefix + range_name(0).rstrip("0"))
     # The folder may hold other objects, and ranges of an earlier run that had more of them.
     own = {folder.prefix + range_name(number) for number in range(description.totals.files)}
     header: Literal["all", "first"] = "first" if description.header else "all"
     target = Concat(S3Object.from_uri(description.join), header=header, copy_parts=True)
-    config = worker.timed().override({"at_deadline": "fail"})
+    # The ranges were transformed, and an object of an earlier last step is overwritten.
+    settings = {**description.settings, "transform": None, "if_exists": "overwrite"}
+    config = worker.config(settings).override({"at_deadline": "fail"})
     try:
-        listed = worker.session.list_objects(ranges, config)
+        listed = session.list_objects(ranges, config)
         members = sorted((each for each in listed if each.key in own), key=lambda each: each.key)
-        report = worker.session.transfer([(members, target)], config)
+        report = session.transfer([(members, target)], config)
     except AsyncstreamError as error:
         found.add(RowLeft(0, ranges.uri, description.join, RowError.of(error)))
         return ""

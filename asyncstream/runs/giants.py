@@ -48,7 +48,7 @@ def open_uploads(
         for position, pair in pairs.items()
         if giants[position][0].etag
     }
-    config = worker.timed().override({**asked.settings, "at_deadline": "pending"})
+    config = worker.config(asked.settings)
     step = Step(known, worker.notice, partial(OpenTasks, part_length=part_length))
     try:
         report = worker.session.transfer_step(list(pairs.values()), config, step)

@@ -45,6 +45,20 @@ class Worker(Struct, frozen=True):
     check: Check = allow_all
     notice: Notice | None = None
 
+    def config(self, settings: Mapping[str, Any]) -> TransferConfig:
+        """Return the worker's settings with those of a run, which cannot give it more time.
+
+        Raises:
+            ConfigError: a setting is wrong.
+            DeadlineExceeded: no time is left.
+        """
+        timed = self.timed()
+        config = timed.override({**settings, "at_deadline": "pending"})
+        longest = timed.deadline
+        if longest is not None and (config.deadline is None or config.deadline > longest):
+            return config.override({"deadline": longest})
+        return config
+
 
 def move_batch(store: RunStore, number: int, worker: Worker) -> BatchOutcome:
     """Move the rows of a batch that are left, write its outcome, and return it.
@@ -188,16 +202,14 @@ class _BatchRun(Struct):
         self, pairs: list[Pair], continuations: Mapping[Any, Continuation], known: Mapping[Any, Known]
     ) -> TransferReport:
         step = Step(known, self.worker.notice)
-        report = self.worker.session.transfer_step(pairs, self._config(), step, continuations)
+        config = self.worker.config(self.settings)
+        report = self.worker.session.transfer_step(pairs, config, step, continuations)
         self.skipped += report.count("skipped")
         self.bytes += report.bytes
         self.seconds += report.seconds
         self.requests.update(report.requests)
         self.downgrades |= dict.fromkeys(report.downgrades)
         return report
-
-    def _config(self) -> TransferConfig:
-        return self.worker.timed().override({**self.settings, "at_deadline": "pending"})
 
     def _leave_file(self, number: int, row: Row, result: FileResult) -> None:
         error = None if result.error is None else RowError.of(result.error)

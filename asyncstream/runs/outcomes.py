@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, InputError, full_message
 from asyncstream.pipeline.continuation import Continuation
+from asyncstream.runs.decoding import decode
 from asyncstream.runs.unzipping import Entries
 
 OUTCOME_TYPE = "application/json"
@@ -113,6 +114,9 @@ class BatchOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.runs < MOST_TRIES and any(each.error and each.error.temporary for each in self.left)
 
 
+_decoder = msgspec.json.Decoder(BatchOutcome)
+
+
 def decode_outcome(content: bytes, name: object) -> BatchOutcome:
     """Return an outcome.
 
@@ -120,6 +124,6 @@ def decode_outcome(content: bytes, name: object) -> BatchOutcome:
         InputError: it is not one.
     """
     try:
-        return msgspec.json.decode(content, type=BatchOutcome)
+        return decode(_decoder.decode, content)
     except msgspec.DecodeError as error:
         raise InputError(f"{name} is not the outcome of a batch: {error}") from None

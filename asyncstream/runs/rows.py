@@ -10,6 +10,7 @@ from asyncstream.errors import InputError
 from asyncstream.locations import Lines, S3Object, S3Prefix, rebased
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Pair
+from asyncstream.runs.decoding import decode
 from asyncstream.runs.unzipping import Entries, continuations_of
 
 LINES_TYPE = "application/x-ndjson"
@@ -121,7 +122,7 @@ def decode_rows(content: bytes, name: object) -> Sequence[Row]:
     rows = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            rows.append(_decoder.decode(line))
+            rows.append(decode(_decoder.decode, line))
         except msgspec.DecodeError as error:
             raise InputError(f"{name}, line {number}: {error}: plan the run again") from None
     return rows

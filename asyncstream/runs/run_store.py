@@ -10,6 +10,7 @@ from asyncstream.errors import InputError, SourceNotFound
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.session import TransferSession
+from asyncstream.runs.decoding import decode
 from asyncstream.runs.descriptions import Description, decode_description
 from asyncstream.runs.outcomes import OUTCOME_TYPE, BatchOutcome, decode_outcome
 from asyncstream.runs.places import Run
@@ -35,7 +36,7 @@ class RunStore:
 
     def __init__(self, run: Run, session: TransferSession, timed: Timed) -> None:
         self.run = run
-        self._session = session
+        self.session = session
         self._timed = timed
 
     def read_rows(self, number: int) -> Sequence[Row]:
@@ -104,7 +105,7 @@ class RunStore:
         if content is None:
             return None
         try:
-            return msgspec.json.decode(content, type=kind)
+            return decode(msgspec.json.Decoder(kind).decode, content)
         except msgspec.DecodeError as error:
             raise InputError(f"{self.run.progress}: {error}: plan the run at another place") from None
 
@@ -121,7 +122,7 @@ class RunStore:
         return self._list(self.run.left_prefix)
 
     def _list(self, prefix: S3Prefix) -> frozenset[int]:
-        keys = (place.key for place in self._session.list_objects(prefix, self._timed()))
+        keys = (place.key for place in self.session.list_objects(prefix, self._timed()))
         return frozenset(int(number) for number in map(_number, keys) if number)
 
     def write_todo(self, numbers: Iterable[int]) -> None:
@@ -140,10 +141,10 @@ class RunStore:
             return None
 
     def _read(self, place: S3Object) -> bytes:
-        return self._session.read(place, MAX_OBJECT_BYTES, self._timed())
+        return self.session.read(place, MAX_OBJECT_BYTES, self._timed())
 
     def _write(self, place: S3Object, content: bytes, content_type: str) -> None:
-        self._session.write(place, content, content_type, self._timed())
+        self.session.write(place, content, content_type, self._timed())
 
 
 def _checked(outcome: BatchOutcome, number: int, place: S3Object) -> BatchOutcome:

@@ -338,6 +338,15 @@ def test_an_aborted_run_leaves_no_upload(plan: Plan, worker: Worker, bucket: Buc
     assert not finish_run(store, worker).whole
 
 
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_run_cannot_give_its_workers_more_time(plan: Plan, worker: Worker, bucket: Bucket) -> None:
+    store = plan([listed(bucket, "a", b"a")], settings={"deadline": 1e9, "at_deadline": "fail"})
+
+    outcome = move_batch(store, 0, replace(worker, timed=lambda: CONFIG.override({"deadline": 1e-9})))
+
+    assert (outcome.pending, out(bucket)) == (1, set())
+
+
 @pytest.fixture
 def late(lab: LabS3, worker: Worker) -> Worker:
     """A worker that has no time for the second part of an upload."""

@@ -274,6 +274,7 @@ def test_lines_are_cut_and_put_together(
         kind="lines",
         ranges=4,
         header=True,
+        settings={"extra_args": {"CacheControl": "no-store"}},
         join=f"s3://{bucket.name}/joined.csv",
     )
 
@@ -286,6 +287,7 @@ def test_lines_are_cut_and_put_together(
     assert all(bucket.get(key).startswith(b"a,b\n") for key in bucket.keys("out/"))
     assert report.joined == f"s3://{bucket.name}/joined.csv"
     assert bucket.get("joined.csv") == text
+    assert bucket.head("joined.csv")["CacheControl"] == "no-store"
 
 
 @pytest.mark.parametrize("server", SERVERS, indirect=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import boto3
 import pytest
 
 from asyncstream import InputError, KiB, SourceNotFound, TransferConfig
@@ -204,3 +205,25 @@ def test_calls_of_runs_name_what_is_wrong(run: Run, lab: LabS3) -> None:
         run_batch("s3://runs/1/")
     with pytest.raises(SourceNotFound):
         batch_uris("s3://runs/never/")
+
+
+def test_a_run_has_two_servers(run: Run, lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its objects, and the ranges that become one text, are at the end of the destination."""
+    text = b"a,b\n" + b"1,2\n" * 5_000
+    with LabS3() as other:
+        other.create_bucket("clean", keep=True)
+        lab.create_bucket("raw", keep=True)
+        s3 = boto3.client("s3", endpoint_url=lab.endpoint_url)
+        s3.put_object(Bucket="raw", Key="text.csv", Body=text)
+        monkeypatch.setenv("ASYNCSTREAM_DESTINATION_ENDPOINT_URL", other.endpoint_url)
+        lines = ["--kind", "lines", "--ranges", "3", "--header", "--join", "s3://clean/whole.csv"]
+
+        planned = run("plan", "s3://raw/text.csv", "s3://clean/parts/", "s3://clean/run/", *lines)
+        moved = run("run", "s3://clean/run/")
+        finished = run("finish", "s3://clean/run/")
+        joined = boto3.client("s3", endpoint_url=other.endpoint_url).get_object(
+            Bucket="clean", Key="whole.csv"
+        )
+
+        assert (planned.code, moved.code, finished.code) == (0, 0, 0), planned.err + moved.err + finished.err
+        assert joined["Body"].read() == text

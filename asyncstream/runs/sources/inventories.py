@@ -20,6 +20,7 @@ from asyncstream.errors import InputError, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import small_objects
 from asyncstream.pipeline.context import Ends
+from asyncstream.runs.decoding import decode
 from asyncstream.runs.pages import Findings, Page, Position, decode_position, encode_position
 from asyncstream.runs.sources.chunks import find_object, read_chunks
 from asyncstream.runs.sources.inventory_rows import RowReader
@@ -87,6 +88,9 @@ async def read_inventory(
         before += file.size
 
 
+_decoder = msgspec.json.Decoder(Manifest)
+
+
 def read_manifest(content: bytes, place: S3Object) -> Manifest:
     """Return a manifest.
 
@@ -94,8 +98,8 @@ def read_manifest(content: bytes, place: S3Object) -> Manifest:
         InputError: it is not one, or its files are in another bucket.
     """
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        manifest = decode(_decoder.decode, content)
+    except msgspec.DecodeError as error:
         raise InputError(
             f"{place} is not the manifest of an S3 Inventory: {error}: name its manifest.json"
         ) from None
