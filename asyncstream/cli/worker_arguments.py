@@ -51,7 +51,11 @@ def add_worker(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="s3://bucket/RUN/, the only run whose batches are allowed; it may transform by your function",
     )
-    add("--once", action="store_true", help="end when no message is visible, instead of waiting for ever")
+    add(
+        "--once",
+        action="store_true",
+        help="end when no message is left, also none that another worker has, instead of waiting for ever",
+    )
     add(
         "--visibility",
         type=int,

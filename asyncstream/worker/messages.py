@@ -43,6 +43,9 @@ class Queue(Protocol):
         Return whether it is still this worker's.
         """
 
+    def count(self) -> int:
+        """Return about how many messages there are, also hidden and delayed ones."""
+
     def delete(self, message: Message) -> None:
         """Delete a message. It is not an error if it is gone."""
 

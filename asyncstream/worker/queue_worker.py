@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ from asyncstream.worker.messages import LONG_POLL, DeadLetters, Message, Queue, 
 from asyncstream.worker.stopping import Interrupted, Stopping
 from asyncstream.worker.visibility import KeptInvisible
 
+T = TypeVar("T")
 # A queue that fails so often in a row, over some three minutes, is given up.
 MAX_FAILURES = 10
 _LONGEST_WAIT = 30.0
@@ -44,7 +45,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         visibility: seconds for which a message is hidden, again and again while its batch runs; 1 to 43,200.
         most_receives: how often a message may be received without an outcome.
         only: the run whose batches are allowed; None: those of any run.
-        until_empty: whether to end when no message comes, instead of waiting for ever.
+        until_empty: whether to end when the queue has no message, also none that another worker has, but
+            those that this worker has left there; instead of waiting for ever.
 
     Raises:
         ConfigError: a number is outside its limits.
@@ -101,6 +103,7 @@ class QueueWorker:
         self._say = say
         self._sleep = sleep
         self.ended: Counter[str] = Counter()
+        self._left: set[str] = set()
 
     def work(self) -> None:
         """Work until a signal comes, or until the queue is empty if the settings say so.
@@ -115,15 +118,22 @@ class QueueWorker:
                 message = self._receive()
                 if message is not None:
                     self._take(message)
-                elif self._settings.until_empty:
+                elif self._settings.until_empty and self._count() <= len(self._left):
                     return
 
     def _receive(self) -> Message | None:
+        return self._ask(lambda: self._queue.receive(self._settings.visibility, self._settings.wait))
+
+    def _count(self) -> int:
+        """Return the number of messages, also of those that other workers have: they may be killed."""
+        return self._ask(self._queue.count)
+
+    def _ask(self, ask: Callable[[], T]) -> T:
         failures = 0
         while True:
             try:
                 with self._stopping.waiting():
-                    return self._queue.receive(self._settings.visibility, self._settings.wait)
+                    return ask()
             except AsyncstreamError as error:
                 failures += 1
                 if not error.retryable or failures >= MAX_FAILURES:
@@ -180,6 +190,10 @@ class QueueWorker:
         except AsyncstreamError as error:
             ending = Ending("left", f"{ending.kind} could not be told to the queue: {error}")
         self.ended[ending.kind] += 1
+        if ending.kind == "left":
+            self._left.add(message.body)
+        else:
+            self._left.discard(message.body)
         if ending.reason:
             self._say(f"{name}: {_TOLD[ending.kind]}: {ending.reason}")
 

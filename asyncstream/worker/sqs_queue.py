@@ -77,6 +77,13 @@ _REGION = re.compile(r"https?://(?:[^/]*\.)?(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.q
 _ARN = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:(\d{12}):([A-Za-z0-9_.-]{1,80})")
 
 
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
 class SqsQueue:
     """A standard queue of SQS. Any number of threads may use it.
 
@@ -184,6 +191,14 @@ class SqsQueue:
                 raise ConfigError(f"the queue {self.url}: {refusal.strip()}. Check the queue's settings")
             sleep(2.0**number / 10)
         raise ServiceBusy(f"the queue {self.url} is busy, so send the rest later: {refusal}")
+
+    def count(self) -> int:
+        """Return about how many messages there are, also hidden and delayed ones."""
+        reply = self._ask(
+            self._client.get_queue_attributes, "GetQueueAttributes", AttributeNames=list(_COUNTS)
+        )
+        found = reply.get("Attributes", {})
+        return sum(int(found.get(name, 0)) for name in _COUNTS)
 
     def dead_letters(self) -> "SqsQueue | None":
         """Return the queue for dead letters that the redrive policy of this one names; None if it has none.

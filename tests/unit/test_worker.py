@@ -50,6 +50,8 @@ class Site:
         self.outcome: BatchOutcome | None = None
         self.refuses: set[str] = set()
         self.is_ours = True
+        self.counts: list[int] = []  # messages that others have, at each count; then none
+        self.polls = 0
         self.stopping = Stopping(lambda: self._do("notice"))
         self._messages = list(messages)
         self._steps = list(steps)
@@ -60,6 +62,7 @@ class Site:
             raise ConnectionFailed(f"{name}: the connection broke")
 
     def receive(self, seconds: int, wait: int) -> Message | None:
+        self.polls += 1
         if not self._messages:
             return None
         message = self._messages.pop(0)
@@ -72,6 +75,9 @@ class Site:
             self._do("show")
         self.hidden.set()
         return self.is_ours
+
+    def count(self) -> int:
+        return self.counts.pop(0) if self.counts else 0
 
     def delete(self, message: Message) -> None:
         self._do("delete")
@@ -390,3 +396,23 @@ def test_a_queue_that_denies_is_given_up_at_once() -> None:
     with pytest.raises(AccessDenied):
         site.work()
     assert site.slept == []
+
+
+def test_once_waits_for_messages_that_others_have() -> None:
+    """Another worker may be killed: its message then comes back."""
+    site = Site()
+    site.counts = [2, 1, 0]
+
+    site.work()
+
+    assert site.polls == 3
+
+
+def test_once_does_not_wait_for_what_it_has_left() -> None:
+    """Without a queue for dead letters, a message that cannot be done stays."""
+    site = Site(Message("wrong", "handle", 1))
+    site.counts = [1]
+
+    worker = site.work(dead_letters=False)
+
+    assert (site.polls, worker.ended["left"]) == (2, 1)
