@@ -35,12 +35,14 @@ class PlanProgress(Struct, kw_only=True):
         asked: what it is asked for.
         packer: all that the packer knows.
         position: where to continue to read the source; None at its start.
+        giants: giant files whose uploads could not be created before the time was up.
         whole: whether the plan is whole.
     """
 
     asked: PlanRequest
     packer: PackerState = field(default_factory=PackerState)
     position: Position | None = None
+    giants: list[tuple[Row, GiantPlan]] = field(default_factory=list)
     whole: bool = False
 
     @property
@@ -76,7 +78,6 @@ class PlanCounter:
     Attributes:
         packer: packs the files.
         closed: the batches that are closed and not written.
-        giants: the giant files that wait for their uploads.
         out_of_time: whether reading has stopped because of the deadline.
     """
 
@@ -86,9 +87,8 @@ class PlanCounter:
         self.worker = worker
         self.packer = Packer(self._asked.speeds, self._asked.functions, progress.packer)
         self.closed: list[Batch] = []
-        self.giants: list[tuple[Row, GiantPlan]] = []
         self.out_of_time = False
-        self._cuts: dict[int, GiantPlan] = {}
+        self._cuts = {giant.parts.size: giant for _, giant in progress.giants}
 
     def read_more(self) -> bool:
         """Read until the source ends, too many giant files are found, or the time is up.
@@ -105,17 +105,18 @@ class PlanCounter:
 
     def pack_giants(self) -> None:
         """Pack the ranges of the giant files that were found, as if they had uploads."""
-        for row, giant in self.giants:
+        for row, giant in self.progress.giants:
             parts = giant.parts
             counted = Continuation(
                 upload_id="-", etag="-", size=parts.size, first=parts.first, step=parts.step
             )
             self.closed += self.packer.add_ranges(replace(row, continuation=counted), giant)
-        self.forget_giants()
+        self.keep_giants([])
 
-    def forget_giants(self) -> None:
-        """Forget the giant files that are packed."""
-        self.giants, self._cuts = [], {}
+    def keep_giants(self, later: list[tuple[Row, GiantPlan]]) -> None:
+        """Forget the giant files that are packed, and keep those that wait for their uploads."""
+        self.progress.giants = later
+        self._cuts = {giant.parts.size: giant for _, giant in later}
 
     async def write(self, ends: Ends, engine: Engine) -> None:
         """Forget the closed batches, which were counted."""
@@ -137,7 +138,7 @@ class PlanCounter:
                 if sum(len(batch.rows) for batch in self.closed) >= _ROWS_WRITTEN_TOGETHER:
                     await self.write(ends, engine)
                 self.out_of_time = deadline.left() < reserve
-                if self.out_of_time or len(self.giants) >= _OPENED_TOGETHER:
+                if self.out_of_time or len(self.progress.giants) >= _OPENED_TOGETHER:
                     return False
         return True
 
@@ -163,7 +164,7 @@ class PlanCounter:
         if giant is None:
             self.closed += self.packer.add(row)
         else:
-            self.giants.append((row, giant))
+            self.progress.giants.append((row, giant))
 
     def _cut(self, size: int | None) -> GiantPlan | None:
         """Return how to cut a file. Files of one size that are opened together are cut alike."""

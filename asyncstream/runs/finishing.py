@@ -1,6 +1,6 @@
 """The last step of a run: complete its giant files, and say what is left; or drop its uploads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -9,11 +9,12 @@ from msgspec.structs import replace
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded
 from asyncstream.locations import Concat, S3Object, S3Prefix
 from asyncstream.locations.lines import range_name
-from asyncstream.objects import MultipartUpload
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.pipeline.shared_uploads import FinishTasks
+from asyncstream.runs.counting import PlanProgress
 from asyncstream.runs.descriptions import Description
+from asyncstream.runs.giants import abort_uploads
 from asyncstream.runs.moving import Worker, left_rows
 from asyncstream.runs.outcomes import RowError, RowLeft
 from asyncstream.runs.rows import Row
@@ -104,10 +105,13 @@ def abort_run(store: RunStore, worker: Worker, first_list: int = 0) -> int | Non
         The list of uploads to continue with, if the time was up; None at the end.
 
     Raises:
-        SourceNotFound: the plan of the run is not whole.
+        SourceNotFound: no plan of the run was started.
     """
-    totals = store.read_description().totals
+    progress = store.read_progress(PlanProgress)
+    totals = store.read_description().totals if progress is None else progress.totals
     lists = totals.upload_lists
+    while store.find_uploads(lists) is not None:  # of a step of the plan that was killed
+        lists += 1
     pending = sorted(number for number in store.list_left() - store.list_done() if number < totals.batches)
     positions: list[int] = [*range(lists), *(lists + number for number in pending)]
     for position in positions:
@@ -118,9 +122,7 @@ def abort_run(store: RunStore, worker: Worker, first_list: int = 0) -> int | Non
         except DeadlineExceeded:
             return position
         rows = store.read_uploads(position) if position < lists else _pending_rows(store, position - lists)
-        uploads = list(_uploads(rows, worker))
-        if uploads:
-            worker.session.abort(uploads)
+        abort_uploads(rows, worker)
     return None
 
 
@@ -131,13 +133,6 @@ def _pending_rows(store: RunStore, number: int) -> list[Row]:
         return []
     rows = (row for _, row in left_rows(store.read_rows(number), outcome))
     return [row for row in rows if row.continuation is None or row.continuation.only is None]
-
-
-def _uploads(rows: Sequence[Row], worker: Worker) -> Iterator[MultipartUpload]:
-    for row in rows:
-        for pair, continuation in row.continuations.items():
-            worker.check([pair], {})
-            yield MultipartUpload(pair[1], continuation.upload_id)
 
 
 class _Failures:

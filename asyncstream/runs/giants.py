@@ -5,10 +5,12 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from asyncstream.errors import AsyncstreamError, ConfigError, InputError
+from asyncstream.errors import AsyncstreamError, ConfigError, DeadlineExceeded, InputError
+from asyncstream.objects import MultipartUpload
 from asyncstream.pipeline import plan
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Known, Pair
+from asyncstream.pipeline.results import FileResult
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.shared_uploads import OpenTasks
 from asyncstream.runs.batching import GiantPlan
@@ -19,11 +21,11 @@ from asyncstream.runs.rows import Row
 
 def open_uploads(
     giants: Sequence[tuple[Row, GiantPlan]], asked: PlanRequest, worker: Worker
-) -> list[Continuation | None]:
+) -> list[Continuation | DeadlineExceeded | None]:
     """Create the uploads of files, and return their continuations, in order.
 
-    None stands for a file that needs no upload, because its destination is there, or whose upload could not
-    be created.
+    An error stands for a file for which there was no time; None for a file that needs no upload, because its
+    destination is there, or whose upload could not be created.
 
     Args:
         giants: the files, and how they are cut. Files of one size are cut alike.
@@ -54,11 +56,35 @@ def open_uploads(
         report = worker.session.transfer_step(list(pairs.values()), config, step)
     except ConfigError:
         raise
+    except DeadlineExceeded as late:
+        return [late] * len(giants)
     except AsyncstreamError:
         return [None] * len(giants)
-    found = dict(zip(pairs, (result.continuation for result in report.files), strict=True))
-    opened = [found.get(position) for position in range(len(giants))]
-    return [left and replace(left, copies=asked.copy_parts) for left in opened]
+    found = dict(zip(pairs, (_opened(result, asked) for result in report.files), strict=True))
+    return [found.get(position) for position in range(len(giants))]
+
+
+def _opened(result: FileResult, asked: PlanRequest) -> Continuation | DeadlineExceeded | None:
+    if result.continuation is not None:
+        return replace(result.continuation, copies=asked.copy_parts)
+    if result.status == "pending":
+        return DeadlineExceeded(f"{result.source}: there was no time to create its upload")
+    return None
+
+
+def abort_uploads(rows: Sequence[Row], worker: Worker) -> None:
+    """Abort the uploads that rows continue, and delete their parts.
+
+    Raises:
+        InputError: the worker may not touch a place.
+        AsyncstreamError: an upload could not be aborted.
+    """
+    uploads = []
+    for row in rows:
+        for pair, continuation in row.continuations.items():
+            worker.check([pair], {})
+            uploads.append(MultipartUpload(pair[1], continuation.upload_id))
+    worker.session.abort(uploads)
 
 
 def _to_open(rows: Sequence[Row], worker: Worker) -> Iterator[tuple[int, Pair]]:

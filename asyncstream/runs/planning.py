@@ -7,7 +7,7 @@ source, and all that the packer knows. So a step that was killed is done again, 
 from msgspec.structs import replace
 
 from asyncstream.deadline import NO_DEADLINE
-from asyncstream.errors import InputError, NothingToTransfer
+from asyncstream.errors import DeadlineExceeded, InputError, NothingToTransfer
 from asyncstream.mapping.calls import map_items
 from asyncstream.pipeline import small_objects
 from asyncstream.pipeline.context import Ends
@@ -16,7 +16,7 @@ from asyncstream.ports import Engine
 from asyncstream.runs.batching import Batch, GiantPlan
 from asyncstream.runs.counting import PlanCounter, PlanProgress
 from asyncstream.runs.descriptions import Description
-from asyncstream.runs.giants import open_uploads
+from asyncstream.runs.giants import abort_uploads, open_uploads
 from asyncstream.runs.moving import Worker
 from asyncstream.runs.pages import LISTS_AT_ONCE
 from asyncstream.runs.plan_requests import PlanRequest
@@ -45,9 +45,12 @@ def plan_run(store: RunStore, asked: PlanRequest, worker: Worker) -> PlanProgres
     _check(store, asked, worker)
     progress = _earlier(store, asked) or PlanProgress(asked=asked)
     plan = PlanWriter(store, progress, worker)
+    if not progress.whole:
+        _abort_unknown(store, progress, worker)
     while not progress.whole and not plan.out_of_time:
         read = plan.read_more()
         plan.pack_giants()
+        read = read and not progress.giants
         if read:
             plan.closed += plan.packer.close()
         plan.write_rest()
@@ -86,6 +89,14 @@ def _earlier(store: RunStore, asked: PlanRequest) -> PlanProgress | None:
             f"{store.run.uri} has another run, of another source, destination or options: name a new place"
         )
     return earlier
+
+
+def _abort_unknown(store: RunStore, progress: PlanProgress, worker: Worker) -> None:
+    """Abort the uploads of a step that was killed before it wrote the progress: this step creates others."""
+    number = progress.totals.upload_lists
+    while (rows := store.find_uploads(number)) is not None:
+        abort_uploads(rows, worker)
+        number += 1
 
 
 def _describe(store: RunStore, progress: PlanProgress) -> None:
@@ -151,11 +162,18 @@ class PlanWriter(PlanCounter):
     def pack_giants(self) -> None:
         """Create the uploads of the giant files that were found, write their list, and pack their ranges.
 
-        A file whose upload cannot be created is packed whole: its batch then tells why.
+        A file whose upload cannot be created is packed whole: its batch then tells why. If there was no time
+        for it, the next step creates it.
         """
         opened: list[Row] = []
-        uploads = open_uploads(self.giants, self.progress.asked, self.worker)
-        for (row, giant), upload in zip(self.giants, uploads, strict=True):
+        later: list[tuple[Row, GiantPlan]] = []
+        giants = self.progress.giants
+        uploads = open_uploads(giants, self.progress.asked, self.worker)
+        for (row, giant), upload in zip(giants, uploads, strict=True):
+            if isinstance(upload, DeadlineExceeded):
+                later.append((row, giant))
+                self.out_of_time = True
+                continue
             if upload is None:
                 self.closed += self.packer.add(row)
                 continue
@@ -166,7 +184,7 @@ class PlanWriter(PlanCounter):
             totals = self.packer.totals
             self._store.write_rows(self._store.run.uploads(totals.upload_lists), opened)
             totals.upload_lists += 1
-        self.forget_giants()
+        self.keep_giants(later)
 
 
 def _fitted(giant: GiantPlan, upload: Continuation) -> GiantPlan:

@@ -58,6 +58,12 @@ class RunStore:
         place = self.run.uploads(number)
         return decode_rows(self._read(place), place)
 
+    def find_uploads(self, number: int) -> Sequence[Row] | None:
+        """Return the uploads of a list; None if there is no such list."""
+        place = self.run.uploads(number)
+        content = self._find(place)
+        return None if content is None else decode_rows(content, place)
+
     def read_outcome(self, number: int) -> BatchOutcome | None:
         """Return the outcome of a batch; None if it was not run.
 

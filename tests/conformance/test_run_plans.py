@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
+from asyncstream.deadline import Notice
 from asyncstream.errors import InputError, NothingToTransfer, SourceNotFound
 from asyncstream.runs import counting
 from asyncstream.runs.costs import Speeds
@@ -56,6 +57,10 @@ def asked(bucket: Bucket) -> PlanRequest:
 def move_all(store: RunStore, worker: Worker) -> None:
     for number in range(store.read_description().totals.batches):
         assert move_batch(store, number, worker).left == []
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def copies(bucket: Bucket) -> dict[str, bytes]:
@@ -190,6 +195,59 @@ def test_a_giant_named_twice_is_cut_once(
         move_batch(store, number, worker)
     assert finish_run(store, worker).completed == 2
     assert copies(bucket) == giants
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
+def test_a_killed_step_of_a_plan_leaves_no_upload(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had created uploads, and listed them, when it was killed before it wrote its progress."""
+    fill(bucket)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "write_progress", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan_run(store, asked, worker)
+    assert len(bucket.uploads()) == 1
+
+    plan_run(store, asked, worker)
+    assert len(bucket.uploads()) == 1
+    move_all(store, worker)
+
+    assert finish_run(store, worker).whole
+    assert bucket.uploads() == []
+    assert copies(bucket) == FILES
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
+def test_a_killed_plan_can_be_aborted(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(bucket)
+    plan_run(store, asked, replace(worker, timed=lambda: CONFIG.override({"deadline": 500.0})))
+    bucket.delete("run/run.json")
+
+    assert abort_run(store, worker) is None
+
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
+def test_a_giant_without_time_is_opened_by_the_next_step(
+    store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
+) -> None:
+    """The notice comes before its upload is created."""
+    fill(bucket)
+    notice = Notice()
+    notice.give()
+
+    late = plan_run(store, asked, replace(worker, notice=notice))
+    whole = plan_run(store, asked, worker)
+
+    assert (late.whole, late.totals.giants, len(late.giants)) == (False, 0, 1)
+    assert (whole.whole, whole.totals.giants, whole.giants) == (True, 1, [])
+    move_all(store, worker)
+    assert finish_run(store, worker).whole
+    assert copies(bucket) == FILES
 
 
 @pytest.mark.parametrize("server", SERVERS, indirect=True)
