@@ -92,7 +92,7 @@ def test_a_planned_run_copies_every_file(
     assert bucket.uploads() == []
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_todo_has_an_event_for_each_batch(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -128,7 +128,7 @@ def test_a_plan_in_many_steps_is_the_same(
     assert bucket.uploads() == []
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_planning_twice_changes_nothing(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -197,7 +197,7 @@ def test_a_giant_named_twice_is_cut_once(
     assert copies(bucket) == giants
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_a_killed_step_of_a_plan_leaves_no_upload(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +218,7 @@ def test_a_killed_step_of_a_plan_leaves_no_upload(
     assert copies(bucket) == FILES
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_a_killed_plan_can_be_aborted(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +231,7 @@ def test_a_killed_plan_can_be_aborted(
     assert bucket.uploads() == []
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_a_giant_without_time_is_opened_by_the_next_step(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -250,7 +250,7 @@ def test_a_giant_without_time_is_opened_by_the_next_step(
     assert copies(bucket) == FILES
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_another_run_at_the_place_is_refused(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -263,7 +263,7 @@ def test_another_run_at_the_place_is_refused(
         plan_run(store, replace(asked, source=f"s3://{bucket.name}/"), worker)
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_a_run_without_a_plan_says_so(store: RunStore, worker: Worker, bucket: Bucket) -> None:
     with pytest.raises(SourceNotFound, match=r"has no whole plan, because .*run\.json does not exist"):
         finish_run(store, worker)
@@ -282,13 +282,13 @@ def test_archived_objects_are_left_out(
     assert (totals.files, totals.left_out) == (1, {"archived": 1})
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_a_prefix_without_files_is_no_run(store: RunStore, worker: Worker, asked: PlanRequest) -> None:
     with pytest.raises(NothingToTransfer):
         plan_run(store, asked, worker)
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_the_estimate_counts_what_the_plan_does(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -320,7 +320,7 @@ def test_a_list_names_files_and_destinations(
     assert bucket.keys("out/") == {"out/in/0/1", "out/named"}
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_lines_are_cut_and_put_together(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -348,7 +348,7 @@ def test_lines_are_cut_and_put_together(
     assert bucket.head("joined.csv")["CacheControl"] == "no-store"
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_a_joined_text_has_only_the_ranges_of_its_run(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -370,7 +370,7 @@ def test_a_joined_text_has_only_the_ranges_of_its_run(
         assert bucket.get("out/all.csv") == text
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_s3_copies_the_parts_of_giants_if_asked(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
@@ -388,7 +388,7 @@ def test_s3_copies_the_parts_of_giants_if_asked(
     assert copies(bucket) == FILES
 
 
-@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_files_of_a_transform_are_not_cut(
     store: RunStore, worker: Worker, bucket: Bucket, asked: PlanRequest
 ) -> None:
