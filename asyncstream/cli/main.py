@@ -33,7 +33,7 @@ from asyncstream.cli.transfer_arguments import given_settings
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import TarEntries, WebFile, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import GivenPair
+from asyncstream.pipeline.pairs import GivenPair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access

@@ -27,7 +27,7 @@ from asyncstream.locations import (
 from asyncstream.locations.packs import PackTarget
 from asyncstream.locations.urls import parse_url, shown
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import GivenPair, Pair
+from asyncstream.pipeline.pairs import GivenPair, Pair
 from asyncstream.pipeline.session import TransferSession
 
 # How the names of tar archives end, in lower case.

@@ -12,7 +12,7 @@ from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.rounds import ALONE, rounds
 from asyncstream.locations import TarEntries, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.pairs import Pair
 from asyncstream.pipeline.results import FileResults, TransferReport
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.runs.outcomes import BatchOutcome, is_temporary

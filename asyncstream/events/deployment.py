@@ -17,7 +17,7 @@ from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.locations import Pack, S3Object, S3Prefix, TarEntries, ZipEntries, rebased
 from asyncstream.pipeline.config import ENV_PREFIX, UNPACK
-from asyncstream.pipeline.jobs import Pair, check_pairs
+from asyncstream.pipeline.pairs import Pair, check_pairs
 from asyncstream.pipeline.session import TransferSession, borrow_session
 from asyncstream.runs.unzipping import Entries, folder_of, is_archive
 from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access, one_server

@@ -24,7 +24,7 @@ from asyncstream.locations import (
 from asyncstream.locations.packs import IfMissing
 from asyncstream.pipeline.config import TransferConfig, explained
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import GivenPair, Pair, check_pairs
+from asyncstream.pipeline.pairs import GivenPair, Pair, check_pairs
 from asyncstream.runs.unzipping import Entries, continuations_of
 
 # Only the schema has the pattern: locations.py checks URIs with a better message.

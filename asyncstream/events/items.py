@@ -6,7 +6,7 @@ from typing import Any, Self
 from msgspec import Struct, field
 
 from asyncstream.errors import AsyncstreamError, FilesFailed, FilesFailedForNow
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.pairs import Pair
 from asyncstream.runs.outcomes import is_temporary
 
 

@@ -11,8 +11,8 @@ from asyncstream.events.deployment import Deployment
 from asyncstream.events.reading import at
 from asyncstream.locations import MOST_RANGES, S3Object, S3Prefix, rebased
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import check_pairs
 from asyncstream.pipeline.memory import lambda_memory
+from asyncstream.pipeline.pairs import check_pairs
 from asyncstream.runs.costs import Speeds
 from asyncstream.runs.descriptions import SourceKind
 from asyncstream.runs.plan_requests import MOST_FUNCTIONS, PlanRequest

@@ -11,7 +11,7 @@ from asyncstream.errors import ConfigError
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import GivenPair
+from asyncstream.pipeline.pairs import GivenPair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, run_transfer
 from asyncstream.s3.access import DEFAULT_ACCESS, S3Access

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from asyncstream.deadline import SHIELD_SECONDS, Deadline, Notice
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.pipeline import jobs, memory
+from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, chunk_size_within
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import GivenPair, Pair
+from asyncstream.pipeline.pairs import GivenPair, Pair, check_pairs
 from asyncstream.ports import Engine, Transport
 from asyncstream.retry import Retrying
 from asyncstream.s3 import open_transport
@@ -54,9 +54,9 @@ class Clients:
         """Check pairs, and return them as a list. On two servers, both sides may have one name.
 
         Raises:
-            NothingToTransfer, InputError: see `jobs.check_pairs`.
+            NothingToTransfer, InputError: see `pairs.check_pairs`.
         """
-        return jobs.check_pairs(pairs, one_server=one_server(self._source, self._destination))
+        return check_pairs(pairs, one_server=one_server(self._source, self._destination))
 
     async def connect(self, config: TransferConfig) -> None:
         """Open the transports for these settings; unused ones of other settings are closed."""

@@ -1,26 +1,21 @@
-"""The files to copy: checks before any I/O, and jobs."""
+"""The files to copy, as jobs."""
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple, overload
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
-from asyncstream.errors import InputError, NothingToTransfer
+from asyncstream.errors import InputError
 from asyncstream.locations import (
-    Folder,
     LineRange,
     Lines,
-    LocalFile,
     LocalFolder,
     Pack,
-    PackInto,
     S3Object,
     SourceFile,
-    SourceFolder,
-    StandardStream,
     TarEntries,
     TargetFile,
     Unwritable,
@@ -32,13 +27,10 @@ from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.groups import Groups
 from asyncstream.pipeline.pairs import (
     FOLDERS,
-    OF_S3,
     SOURCE_FOLDERS,
-    are_the_same,
+    Pair,
     check_foldable,
-    check_pair,
     check_volume,
-    pack_of,
 )
 from asyncstream.ports import Listing
 
@@ -61,49 +53,8 @@ class Job(Struct, frozen=True):
     continuation: Continuation | None = None
 
 
-Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
 # Whether the usual file systems take names for equal that differ in case or in Unicode's normal form.
 _CASE_IS_IGNORED = sys.platform in {"darwin", "win32"}
-# A pair as callers may give it: several files become one.
-GivenPair = Pair | tuple[SourceFile | SourceFolder | Sequence[S3Object | LocalFile], PackInto]
-
-
-def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[Pair]:
-    """Check pairs of source and destination, and return them as a list.
-
-    Args:
-        pairs: the pairs.
-        one_server: whether both sides are on one server. If not, they may have one name.
-
-    Raises:
-        NothingToTransfer: there are no pairs.
-        InputError: an element is not a pair, a destination is named twice, or the two sides of a pair are the
-            same object.
-    """
-    checked: list[Pair] = []
-    seen: set[str] = set()
-    for position, given in enumerate(pairs):
-        if not isinstance(given, tuple) or len(given) != 2:
-            raise InputError(f"files[{position}] is {given!r}: give a pair of a source and a destination")
-        try:
-            pair = pack_of(*given, one_server=one_server) if isinstance(given[1], PackInto) else given
-            check_pair(*pair)
-        except InputError as error:
-            raise type(error)(f"files[{position}]: {error}") from None
-        checked.append(pair)
-        source, destination = pair
-        if not isinstance(destination, FOLDERS):
-            if destination.uri in seen:
-                raise InputError(f"files[{position}]: the destination {destination} is named twice")
-            seen.add(destination.uri)
-        named_alike = isinstance(source, Pack) or (isinstance(source, OF_S3) and not one_server)
-        if not named_alike and are_the_same(source, destination):
-            raise InputError(f"files[{position}]: source and destination are the same, {source}")
-    if not checked:
-        raise NothingToTransfer("the list of files is empty")
-    if len(checked) > 1 and any(isinstance(place, StandardStream) for pair in checked for place in pair):
-        raise InputError("a standard stream has one file: copy it by a transfer of its own")
-    return checked
 
 
 def check_writable(job: Job) -> None:

@@ -23,7 +23,8 @@ from asyncstream.locations import (
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import Jobs, Known, Pair
+from asyncstream.pipeline.jobs import Jobs, Known
+from asyncstream.pipeline.pairs import Pair
 from asyncstream.ports import Listing
 from asyncstream.units import MiB
 
@@ -40,7 +41,7 @@ async def list_files(
 
     Args:
         ends: the source to list.
-        pairs: the result of `jobs.check_pairs`.
+        pairs: the result of `pairs.check_pairs`.
         room: bytes of memory for the listed files and their results.
         known: what an earlier listing has told of the sources.
 

@@ -1,7 +1,7 @@
-"""Which pairs of places a transfer can copy."""
+"""Pairs of source and destination: which a transfer can copy, checked before any I/O."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from unicodedata import normalize
 
 from asyncstream.errors import InputError, NothingToTransfer
@@ -30,6 +30,47 @@ _ARCHIVES = (ZipEntries, TarEntries)
 SOURCE_FOLDERS = (*FOLDERS, *_ARCHIVES, Lines)
 _TARGETS = (S3Object, LocalFile, StandardStream)
 _SOURCES = (*_TARGETS, WebFile, ZipEntry, TarEntry, Pack)
+Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
+# A pair as callers may give it: several files become one.
+GivenPair = Pair | tuple[SourceFile | SourceFolder | Sequence[S3Object | LocalFile], PackInto]
+
+
+def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[Pair]:
+    """Check pairs of source and destination, and return them as a list.
+
+    Args:
+        pairs: the pairs.
+        one_server: whether both sides are on one server. If not, they may have one name.
+
+    Raises:
+        NothingToTransfer: there are no pairs.
+        InputError: an element is not a pair, a destination is named twice, or the two sides of a pair are the
+            same object.
+    """
+    checked: list[Pair] = []
+    seen: set[str] = set()
+    for position, given in enumerate(pairs):
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise InputError(f"files[{position}] is {given!r}: give a pair of a source and a destination")
+        try:
+            pair = pack_of(*given, one_server=one_server) if isinstance(given[1], PackInto) else given
+            check_pair(*pair)
+        except InputError as error:
+            raise type(error)(f"files[{position}]: {error}") from None
+        checked.append(pair)
+        source, destination = pair
+        if not isinstance(destination, FOLDERS):
+            if destination.uri in seen:
+                raise InputError(f"files[{position}]: the destination {destination} is named twice")
+            seen.add(destination.uri)
+        named_alike = isinstance(source, Pack) or (isinstance(source, OF_S3) and not one_server)
+        if not named_alike and are_the_same(source, destination):
+            raise InputError(f"files[{position}]: source and destination are the same, {source}")
+    if not checked:
+        raise NothingToTransfer("the list of files is empty")
+    if len(checked) > 1 and any(isinstance(place, StandardStream) for pair in checked for place in pair):
+        raise InputError("a standard stream has one file: copy it by a transfer of its own")
+    return checked
 
 
 def pack_of(members: object, into: PackInto, *, one_server: bool = True) -> tuple[Pack, TargetFile]:

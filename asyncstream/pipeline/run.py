@@ -23,9 +23,10 @@ from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.file_tasks import FileTasks
-from asyncstream.pipeline.jobs import GivenPair, Jobs, Known, Pair
+from asyncstream.pipeline.jobs import Jobs, Known
 from asyncstream.pipeline.other_ends import add_other_ends
 from asyncstream.pipeline.output import TransformSettings, transform_settings
+from asyncstream.pipeline.pairs import GivenPair, Pair
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.transforming import AS_IT_IS, BufferTasks, TransformTasks

@@ -16,8 +16,9 @@ from asyncstream.pipeline import listing, progress, small_objects, stale_uploads
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import GivenPair, Jobs
+from asyncstream.pipeline.jobs import Jobs
 from asyncstream.pipeline.other_ends import Place, add_other_ends
+from asyncstream.pipeline.pairs import GivenPair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import (
     NO_CONTINUATIONS,

@@ -9,7 +9,8 @@ from asyncstream.errors import AsyncstreamError, ConfigError, DeadlineExceeded, 
 from asyncstream.objects import MultipartUpload
 from asyncstream.pipeline import plan
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Known, Pair
+from asyncstream.pipeline.jobs import Known
+from asyncstream.pipeline.pairs import Pair
 from asyncstream.pipeline.results import FileResult
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.shared_uploads import OpenTasks

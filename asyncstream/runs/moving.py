@@ -12,7 +12,8 @@ from asyncstream.errors import AsyncstreamError, ConfigError, DeadlineExceeded, 
 from asyncstream.locations import Lines, S3Object, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Known, Pair
+from asyncstream.pipeline.jobs import Known
+from asyncstream.pipeline.pairs import Pair
 from asyncstream.pipeline.results import FileResult, TransferReport
 from asyncstream.pipeline.run import Step
 from asyncstream.pipeline.session import TransferSession

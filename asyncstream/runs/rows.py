@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from asyncstream.errors import InputError
 from asyncstream.locations import Lines, S3Object, S3Prefix, rebased
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.pairs import Pair
 from asyncstream.runs.decoding import decode
 from asyncstream.runs.unzipping import Entries, continuations_of
 

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object, S3Prefix, ZipEntries, ZipSlice, rebased
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.pairs import Pair
 
 _SUFFIX = ".zip"
 

@@ -6,7 +6,7 @@ from typing import Any
 from asyncstream.deadline import Notice
 from asyncstream.errors import InputError
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.pairs import Pair
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.runs.moving import Check, Worker, move_batch
 from asyncstream.runs.outcomes import BatchOutcome

@@ -168,13 +168,9 @@ def test_a_list_that_was_overwritten_is_not_continued(read: Read, bucket: Bucket
         read("jsonl", place, position=page.position)
 
 
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
 @pytest.mark.parametrize("kind", ["refuse", "reset", "reset-body", "truncate"])
-def test_a_broken_request_is_repeated(
-    read: Read, bucket: Bucket, server: S3Server, kind: str, request: pytest.FixtureRequest
-) -> None:
-    if server.name != "lab":
-        pytest.skip("only the lab has faults")
-    lab: LabS3 = request.getfixturevalue("lab")
+def test_a_broken_request_is_repeated(read: Read, bucket: Bucket, lab: LabS3, kind: str) -> None:
     lines = [json.dumps({"source": f"s3://raw/in/{number}"}) for number in range(5_000)]
     bucket.put("list.jsonl", "\n".join(lines).encode())
     lab.set_faults([Fault(kind, "GetObject", times=[1, 2])])  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DestinationExists
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.pairs import Pair
 from tests.servers import Bucket, LabServer, S3Server, content
 
 MARK = "asyncstream-source"

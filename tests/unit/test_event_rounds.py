@@ -9,7 +9,7 @@ from asyncstream import InputError, S3Object, S3Prefix, Tar
 from asyncstream.events.items import Item
 from asyncstream.events.rounds import rounds
 from asyncstream.locations import Pack
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.pairs import Pair
 
 
 def copy(source: str, destination: str) -> Pair:

@@ -10,7 +10,8 @@ from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Job, Jobs, Pair, check_pairs
+from asyncstream.pipeline.jobs import Job, Jobs
+from asyncstream.pipeline.pairs import Pair, check_pairs
 from asyncstream.pipeline.results import FileResult, FileResults
 from asyncstream.s3.access import S3Access, one_server
 

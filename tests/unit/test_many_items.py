@@ -12,7 +12,7 @@ from asyncstream.errors import DeadlineExceeded
 from asyncstream.events import copying_items
 from asyncstream.events.items import Item
 from asyncstream.events.rounds import rounds
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.pairs import Pair
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
 from asyncstream.runs.outcomes import BatchOutcome
 

@@ -16,7 +16,7 @@ from asyncstream import (
     Zip,
 )
 from asyncstream.locations import Pack
-from asyncstream.pipeline.jobs import check_pairs
+from asyncstream.pipeline.pairs import check_pairs
 
 A, B, TARGET = S3Object("raw", "a"), S3Object("raw", "b"), S3Object("clean", "x.tar")
 
