@@ -8,17 +8,9 @@ A constructor takes a message, and has a default for everything else: pickle and
 message only, and set the attributes afterwards. If that call failed, a `multiprocessing.Pool` would hang.
 """
 
-import re
-from collections.abc import Iterator
 from typing import ClassVar
 
-# JSON's "\ud800" becomes half of a surrogate pair. UTF-8 cannot encode it, so no log or reply can hold it.
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def encodable(text: str) -> str:
-    """Return the text with U+FFFD in place of each half of a surrogate pair, so that UTF-8 can encode it."""
-    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
+from asyncstream.error_texts import encodable
 
 
 class AsyncstreamError(Exception):
@@ -34,20 +26,6 @@ class AsyncstreamError(Exception):
     def __str__(self) -> str:
         """Return the message in valid Unicode: it may quote an event, and logs and replies must hold it."""
         return encodable(super().__str__())
-
-
-def full_message(error: BaseException | None) -> str:
-    """Return an error's message and its notes, which name uploads that could not be aborted."""
-    return encodable("; ".join([str(error or ""), *getattr(error, "__notes__", ())]))
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and the errors it was raised from, outermost first; each once: they may form a ring."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 class ConfigError(AsyncstreamError, ValueError):

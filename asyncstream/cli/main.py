@@ -30,7 +30,8 @@ from asyncstream.cli.places import (
     parse_zip,
 )
 from asyncstream.cli.transfer_arguments import given_settings
-from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
+from asyncstream.error_texts import full_message
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.locations import TarEntries, WebFile, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.pairs import GivenPair

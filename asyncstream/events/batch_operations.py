@@ -10,7 +10,8 @@ from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
+from asyncstream.error_texts import full_message
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.reading import read

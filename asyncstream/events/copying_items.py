@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from asyncstream.errors import AsyncstreamError, Cancelled, FilesFailed, FilesFailedForNow, encodable
+from asyncstream.error_texts import encodable
+from asyncstream.errors import AsyncstreamError, Cancelled, FilesFailed, FilesFailedForNow
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.handler_replies import MAX_MESSAGE, problem
 from asyncstream.events.items import Item, ItemOutcome

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import encodable, full_message
+from asyncstream.error_texts import encodable, full_message
 
 Row = TypeVar("Row")
 

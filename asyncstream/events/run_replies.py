@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from asyncstream.errors import FilesFailed, encodable
+from asyncstream.error_texts import encodable
+from asyncstream.errors import FilesFailed
 from asyncstream.events.run_events import FinishPosition
 from asyncstream.runs import finishing
 from asyncstream.runs.counting import PlanProgress

@@ -5,7 +5,8 @@ import ssl
 from functools import cache
 from typing import Any
 
-from asyncstream.errors import ConfigError, chain
+from asyncstream.error_texts import chain
+from asyncstream.errors import ConfigError
 
 
 def find_refused_certificate(error: BaseException, *kinds: type[BaseException]) -> BaseException | None:

@@ -6,7 +6,8 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, InputError, full_message
+from asyncstream.error_texts import full_message
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded, InputError
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.runs.decoding import decode
 from asyncstream.runs.unzipping import Entries

@@ -10,6 +10,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import ProtocolError
 from urllib3.util.ssl_match_hostname import CertificateError
 
+from asyncstream.error_texts import chain
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -30,7 +31,6 @@ from asyncstream.errors import (
     UploadGone,
     WriteConflict,
     WrongRegion,
-    chain,
 )
 from asyncstream.http.certificates import find_refused_certificate
 from asyncstream.s3.answered_by import MOST_OF_PAGE, between, first_words, is_html, words_of_page

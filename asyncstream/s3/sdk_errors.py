@@ -11,6 +11,7 @@ from json import JSONDecodeError
 from botocore.exceptions import BotoCoreError
 from msgspec import Struct
 
+from asyncstream.error_texts import chain
 from asyncstream.errors import (
     AsyncstreamError,
     ChecksumMismatch,
@@ -21,7 +22,6 @@ from asyncstream.errors import (
     S3Error,
     SlowDown,
     TruncatedBody,
-    chain,
 )
 
 # The most characters of a message: results keep it in memory, and a status line may have 64 KiB.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from asyncstream.errors import full_message
+from asyncstream.error_texts import full_message
 from asyncstream.ports import Annotation
 from asyncstream.tracing.sampling import Sampler
 from asyncstream.tracing.summary import Summary

@@ -5,6 +5,7 @@ import ssl
 from typing import NoReturn
 from urllib.parse import unquote_plus
 
+from asyncstream.error_texts import chain
 from asyncstream.errors import (
     AsyncstreamError,
     ConnectionClosed,
@@ -12,7 +13,6 @@ from asyncstream.errors import (
     DeadlineExceeded,
     ServerNotTrusted,
     TruncatedBody,
-    chain,
 )
 from asyncstream.locations.urls import Url
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError, InputError, SourceNotFound, full_message
+from asyncstream.error_texts import full_message
+from asyncstream.errors import AsyncstreamError, InputError, SourceNotFound
 from asyncstream.runs.outcomes import BatchOutcome
 from asyncstream.units import rounded
 from asyncstream.worker.messages import plain

@@ -6,7 +6,8 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import InputError, encodable
+from asyncstream.error_texts import encodable
+from asyncstream.errors import InputError
 from asyncstream.runs.places import Run
 
 # The most seconds that SQS waits for a message.

@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.util.ssl_match_hostname import CertificateError
 
+from asyncstream.error_texts import encodable
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -23,7 +24,6 @@ from asyncstream.errors import (
     ServerNotTrusted,
     ServiceBusy,
     SlowDown,
-    encodable,
 )
 from asyncstream.http.certificates import check_bundle, find_refused_certificate
 from asyncstream.s3.answered_by import between, first_words, is_html

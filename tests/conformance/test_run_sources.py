@@ -24,7 +24,8 @@ from asyncstream.web import FetchConfig
 from tests.servers import Bucket, S3Server
 from tests.source_builders import found_in, inventory, inventory_csv, inventory_row, left_out_of, read_some
 
-pytestmark = pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
+ON_BOTH = pytest.mark.parametrize("server", ["lab", "moto"], indirect=True)
+
 
 # Reads the pages of a source, at most `most` in each session; the next one continues.
 Read = Callable[..., list[Page]]
@@ -83,6 +84,7 @@ def tree(bucket: Bucket) -> set[str]:
     return keys
 
 
+@ON_BOTH
 @pytest.mark.parametrize("most", [1, 3, 10**6])
 def test_each_object_under_a_prefix_is_found_once(
     read: Read, bucket: Bucket, tree: set[str], most: int, monkeypatch: pytest.MonkeyPatch
@@ -108,6 +110,7 @@ def with_small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "list_page_params", few)
 
 
+@ON_BOTH
 def test_the_rows_of_an_inventory_are_found(read: Read, bucket: Bucket) -> None:
     files = {
         f"data/{file}.csv.gz": inventory_csv(
@@ -127,6 +130,7 @@ def test_the_rows_of_an_inventory_are_found(read: Read, bucket: Bucket) -> None:
     assert len(pages) > 6
 
 
+@ON_BOTH
 def test_the_lines_of_a_list_are_found(read: Read, bucket: Bucket) -> None:
     lines = [json.dumps({"source": f"s3://raw/in/{number}", "size": number}) for number in range(1, 2_500)]
     bucket.put("list.jsonl", "\n".join(lines).encode())
@@ -136,6 +140,7 @@ def test_the_lines_of_a_list_are_found(read: Read, bucket: Bucket) -> None:
     assert len(pages) >= 2
 
 
+@ON_BOTH
 def test_the_slices_of_an_archive_are_found(
     read: Read, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +163,7 @@ def test_the_slices_of_an_archive_are_found(
     assert [page.share for page in pages] == [0.5, 1.0]
 
 
+@ON_BOTH
 def test_a_list_that_was_overwritten_is_not_continued(read: Read, bucket: Bucket) -> None:
     place = S3Object(bucket.name, "list.jsonl")
     line = b'{"source": "s3://raw/in/a"}\n'

@@ -3,7 +3,7 @@
 import pytest
 
 import asyncstream
-from asyncstream import errors, kept_errors
+from asyncstream import error_texts, errors, kept_errors
 from asyncstream.errors import AsyncstreamError
 
 ERRORS = [
@@ -160,10 +160,10 @@ def test_no_more_than_ten_causes_stay() -> None:
 
     kept_errors.lighten(error)
 
-    assert len(list(errors.chain(error))) == kept_errors.MOST_CAUSES
+    assert len(list(error_texts.chain(error))) == kept_errors.MOST_CAUSES
 
 
 def test_a_ring_of_causes_has_an_end() -> None:
     first, second = ValueError("1"), ValueError("2")
     first.__cause__, second.__cause__ = second, first
-    assert list(errors.chain(first)) == [first, second]
+    assert list(error_texts.chain(first)) == [first, second]

@@ -8,14 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, Checksum, multipart_etag
-from asyncstream.errors import (
-    AccessDenied,
-    ConnectionFailed,
-    DestinationExists,
-    TruncatedBody,
-    UploadGone,
-    full_message,
-)
+from asyncstream.error_texts import full_message
+from asyncstream.errors import AccessDenied, ConnectionFailed, DestinationExists, TruncatedBody, UploadGone
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Stored, Written
 from asyncstream.ports import Body, Engine

@@ -25,6 +25,7 @@ from asyncstream import (
     S3Prefix,
     TransferConfig,
     TransferReport,
+    error_texts,
     errors,
     gathering,
 )
@@ -114,7 +115,7 @@ def test_an_error_keeps_its_message_attributes_and_notes(error: AsyncstreamError
     again = pickled(error, protocol)
     assert facts(again) == facts(error)
     assert again.retryable == error.retryable
-    assert errors.full_message(again) == "x; the upload u could not be aborted"
+    assert error_texts.full_message(again) == "x; the upload u could not be aborted"
 
 
 @pytest.mark.parametrize("error", [error for error, _, _ in ERRORS], ids=lambda error: type(error).__name__)
